@@ -1,0 +1,153 @@
+"""The one tree of settings. Each reads `TUNEDECK_<GROUP>__<NAME>`; `DATABASE_URL` and `REDIS_URL` are known as well."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_TOP = Path(__file__).resolve().parents[2]
+
+
+def resource_dir(name: str) -> Path:
+    """`templates`, `static`, `migrations` or `samples`: beside the code in a checkout, inside the wheel otherwise."""
+    for folder in (_TOP / name, _TOP / "app" / "_data" / name):
+        if folder.is_dir():
+            return folder
+    message = f"The folder {name!r} is missing from this installation."
+    raise FileNotFoundError(message)
+
+
+class WebSettings(BaseModel):
+    """The web process."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on. Only loopback addresses are accepted.")
+    port: int = Field(default=8642, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    allowed_hosts: list[str] = Field(default=[], description="Further Host names to answer to, beside loopback.")
+    max_upload_bytes: int = Field(default=10 * 1024**3, description="Largest upload accepted, in bytes.")
+    stream_seconds: int = Field(default=600, description="Longest life of one live stream, in seconds.")
+
+
+class WorkerSettings(BaseModel):
+    """The worker processes and the children they start."""
+
+    name: str = Field(default="", description="Name shown on the Workers page; the host name when empty.")
+    lease_seconds: float = Field(default=60.0, gt=0, description="A job whose worker is silent this long is lost.")
+    beat_seconds: float = Field(default=1.0, gt=0, description="How often a worker renews the lease of its job.")
+    sweep_seconds: float = Field(default=2.0, gt=0, description="How often lost jobs are looked for.")
+    max_losses: int = Field(default=3, ge=0, description="Losses without a new checkpoint after which a job fails.")
+    stop_seconds: float = Field(default=15.0, gt=0, description="Time a cancelled child has before SIGTERM.")
+    kill_seconds: float = Field(default=10.0, gt=0, description="Time between SIGTERM and SIGKILL.")
+    drain_seconds: float = Field(default=120.0, gt=0, description="Time a job has to save before it is made to stop.")
+    threads: int = Field(default=0, ge=0, description="CPU threads of a training; 0: one less than the cores.")
+
+
+class ModelSettings(BaseModel):
+    """Where base models come from."""
+
+    cache_dir: Path | None = Field(
+        default=None, description="Folder for fetched models; inside the data folder if empty."
+    )
+    local_roots: list[Path] = Field(default=[], description="Folders below which a local model folder may be named.")
+    llama_cpp_dir: str = Field(default="", description="Folder with a llama.cpp build (libllama) for quantising.")
+    converter_dir: Path | None = Field(default=None, description="Folder with llama.cpp's converter scripts.")
+
+
+class HubSettings(BaseModel):
+    """The Hugging Face Hub, or a server that speaks its protocol."""
+
+    endpoint: str = Field(default="https://huggingface.co", description="Address of the Hub.")
+    offline: bool = Field(default=False, description="Never contact the Hub; offer only what is on the machine.")
+    disable_xet: bool = Field(default=False, description="Use plain HTTP uploads; needed by most self-hosted hubs.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside."""
+
+    model_config = SettingsConfigDict(env_prefix="TUNEDECK_", env_nested_delimiter="__", extra="ignore")
+
+    data_dir: Path = Field(default=Path("~/.tunedeck"), description="Where data sets, runs and the database live.")
+    database_url: str = Field(
+        default="",
+        validation_alias=AliasChoices("TUNEDECK_DATABASE_URL", "DATABASE_URL", "database_url"),
+        description="SQLAlchemy address; SQLite inside the data folder when empty.",
+    )
+    redis_url: str = Field(
+        default="",
+        validation_alias=AliasChoices("TUNEDECK_REDIS_URL", "REDIS_URL", "redis_url"),
+        description="Address of Redis or Valkey; an embedded Valkey when empty.",
+    )
+    secret_key: SecretStr = Field(
+        default=SecretStr(""), description="Key that encrypts stored tokens; a 0600 file in the data folder when empty."
+    )
+    web: WebSettings = WebSettings()
+    worker: WorkerSettings = WorkerSettings()
+    models: ModelSettings = ModelSettings()
+    hub: HubSettings = HubSettings()
+
+    @property
+    def root(self) -> Path:
+        """The data folder, absolute."""
+        return self.data_dir.expanduser().resolve()
+
+    @property
+    def files_dir(self) -> Path:
+        """Root of the byte storage."""
+        return self.root / "files"
+
+    @property
+    def model_cache(self) -> Path:
+        """Folder for base models."""
+        return (self.models.cache_dir or self.root / "models").expanduser().resolve()
+
+    @property
+    def database(self) -> str:
+        """The database's address, with the psycopg 3 driver for Postgres."""
+        url = self.database_url or f"sqlite:///{self.root / 'tunedeck.db'}"
+        for short in ("postgres://", "postgresql://"):
+            if url.startswith(short):
+                return "postgresql+psycopg://" + url[len(short) :]
+        return url
+
+    @property
+    def broker_socket(self) -> Path:
+        """Unix socket of the embedded broker: a short path, for a socket's name is limited to about 100 bytes."""
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+        return (
+            Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+            / f"tunedeck-{os.getuid()}-{digest}"
+            / "r.sock"
+        )
+
+    @property
+    def redis(self) -> str:
+        """The broker's address for redis-py."""
+        return self.redis_url or f"unix://{self.broker_socket}"
+
+    @property
+    def broker(self) -> str:
+        """The broker's address for Celery."""
+        return self.redis_url or f"redis+socket://{self.broker_socket}"
+
+    @property
+    def converter(self) -> Path:
+        """Folder of llama.cpp's converter, as the set-up laid it."""
+        return self.models.converter_dir or Path(sys.prefix) / "share" / "tunedeck" / "llama.cpp"
+
+    @property
+    def worker_name(self) -> str:
+        """Name of the worker on this host."""
+        return self.worker.name or socket.gethostname()
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
