@@ -1,0 +1,66 @@
+"""Tables of data sets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+from app.core.db import utcnow
+
+
+class DatasetState(StrEnum):
+    """Where a data set stands."""
+
+    CHECKING = "checking"
+    READY = "ready"
+    NEEDS_CHOICE = "needs_choice"
+    FAILED = "failed"
+
+
+class Dataset(SQLModel, table=True):
+    """An uploaded file and what was understood of it."""
+
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    filename: str
+    state: str = Field(default=DatasetState.CHECKING, index=True)
+    #: `messages` or `columns`; empty until the intake has looked.
+    format: str = ""
+    #: canonical field -> column of the file, for `columns`.
+    mapping: dict[str, str] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
+    size: int = Field(sa_type=sa.BigInteger)
+    sha256: str = Field(index=True)
+    #: Key of the uploaded bytes.
+    source_key: str
+    #: Key of the canonical rows, one JSON object a line; empty until the intake is done.
+    rows_key: str = ""
+    row_count: int = 0
+    problem_count: int = 0
+    #: The person chose to go on with the good rows.
+    good_rows_accepted: bool = False
+    #: `IntakeStats` of the intake.
+    stats: dict[str, Any] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
+    error: str = ""
+    created_at: datetime = Field(default_factory=utcnow)
+    deleted_at: datetime | None = None
+
+
+class DatasetProblem(SQLModel, table=True):
+    """A line that could not be read: the first thousand of a data set."""
+
+    __tablename__ = "dataset_problem"
+
+    id: int | None = Field(default=None, primary_key=True)
+    dataset_id: int = Field(foreign_key="dataset.id", index=True, ondelete="CASCADE")
+    line: int
+    #: Byte offset of the line's start in the file.
+    offset: int = Field(sa_type=sa.BigInteger)
+    code: str
+    message: str
+    excerpt: str = ""

@@ -1,0 +1,219 @@
+"""Data sets: made by an upload, understood by an intake job, looked at by audits. Callers commit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from app.core.db import utcnow
+from app.core.live import Bells
+from app.core.storage import LocalStorage
+from app.domain.datasets.formats import Row
+from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
+from app.domain.datasets.split import validation_rows
+from app.domain.errors import ConflictError, InvalidError, NotFoundError
+from app.domain.jobs import service as jobs
+from app.domain.jobs.config import Question
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import LIVE, JobKind, JobState
+
+
+def create_from_upload(
+    session: Session,
+    bells: Bells,
+    *,
+    name: str,
+    filename: str,
+    size: int,
+    sha256: str,
+    source_key: str,
+    then_train: dict[str, Any] | None = None,
+) -> Dataset:
+    """A new data set, whose intake job is queued. `then_train` (name, config) is launched when it is ready."""
+    if size == 0:
+        raise InvalidError("The file is empty. Choose a .jsonl file with at least one row.", field="file")
+    dataset = Dataset(name=name.strip() or filename, filename=filename, size=size, sha256=sha256, source_key=source_key)
+    session.add(dataset)
+    session.flush()
+    config = {"then_train": then_train} if then_train else {}
+    jobs.enqueue(session, bells, kind=JobKind.INTAKE, subject_id=dataset.id or 0, name=dataset.name, config=config)
+    return dataset
+
+
+def find_by_hash(session: Session, sha256: str) -> Dataset | None:
+    """A living data set with the very same bytes."""
+    query = select(Dataset).where(Dataset.sha256 == sha256, col(Dataset.deleted_at).is_(None))
+    return session.exec(query.order_by(col(Dataset.id).desc())).first()
+
+
+def get_dataset(session: Session, dataset_id: int) -> Dataset:
+    """The data set. Raises `NotFoundError`."""
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None or dataset.deleted_at is not None:
+        raise NotFoundError(f"There is no data set {dataset_id}. It may have been deleted.")
+    return dataset
+
+
+def list_datasets(session: Session) -> list[Dataset]:
+    """All data sets, newest first."""
+    query = select(Dataset).where(col(Dataset.deleted_at).is_(None)).order_by(col(Dataset.id).desc())
+    return list(session.exec(query))
+
+
+def problems(session: Session, dataset_id: int, limit: int = 100, offset: int = 0) -> list[DatasetProblem]:
+    """Lines that could not be read, by line number."""
+    query = select(DatasetProblem).where(DatasetProblem.dataset_id == dataset_id).order_by(col(DatasetProblem.line))
+    return list(session.exec(query.limit(limit).offset(offset)))
+
+
+def accept_good_rows(session: Session, dataset_id: int) -> None:
+    """Go on without the rows that could not be read."""
+    dataset = get_dataset(session, dataset_id)
+    if dataset.state != DatasetState.NEEDS_CHOICE:
+        raise ConflictError("There is nothing to decide about this data set.")
+    dataset.good_rows_accepted = True
+    dataset.state = DatasetState.READY
+    session.flush()
+
+
+def rename(session: Session, dataset_id: int, name: str) -> None:
+    """Give it another name."""
+    if not name.strip():
+        raise InvalidError("Give the data set a name.", field="name")
+    get_dataset(session, dataset_id).name = name.strip()[:200]
+    session.flush()
+
+
+def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
+    """Hide it. Refused while a job that needs its rows is alive. Its bytes go with the jobs that hold them."""
+    dataset = get_dataset(session, dataset_id)
+    users = jobs.list_jobs(session, states=LIVE, subject_id=dataset_id)
+    if users:
+        raise ConflictError(f"“{users[0].name}” is using this data set. Cancel that job first, or wait until it ends.")
+    for job in jobs.list_jobs(session, kinds=(JobKind.INTAKE, JobKind.AUDIT), subject_id=dataset_id, limit=1000):
+        jobs.delete(session, bells, job.id or 0)
+    dataset.deleted_at = utcnow()
+    session.flush()
+
+
+_FORGOTTEN = select(Dataset).where(col(Dataset.deleted_at).is_not(None), Dataset.source_key != "")
+
+
+def has_forgotten_sources(session: Session) -> bool:
+    """Whether `forget_sources` has something to do."""
+    return session.exec(_FORGOTTEN.limit(1)).first() is not None
+
+
+def forget_sources(session: Session, storage: LocalStorage) -> None:
+    """Remove the uploaded files of deleted data sets; the row stays, for trainings name it."""
+    for dataset in session.exec(_FORGOTTEN.limit(20)):
+        if not jobs.list_jobs(session, kinds=(JobKind.INTAKE,), states=LIVE, subject_id=dataset.id, limit=1):
+            storage.delete(dataset.source_key)
+            dataset.source_key = ""
+    session.flush()
+
+
+def iter_rows(storage: LocalStorage, dataset: Dataset, start: int = 0) -> Iterator[Row]:
+    """Canonical rows from number `start` (0-based) on; nothing when the intake has not finished."""
+    if not dataset.rows_key:
+        return
+    with storage.path(dataset.rows_key).open("rb") as file:
+        for line in islice(file, start, None):
+            yield json.loads(line)
+
+
+def preview_rows(storage: LocalStorage, dataset: Dataset, start: int = 0, count: int = 20) -> list[Row]:
+    """`count` canonical rows from number `start` (0-based) on."""
+    return list(islice(iter_rows(storage, dataset, start), count))
+
+
+def propose_questions(
+    storage: LocalStorage, dataset: Dataset, *, fraction: float = 0.1, seed: int = 3407, count: int = 4
+) -> list[Question]:
+    """Questions out of the held-out rows: the last user turn's text before the last answer, each only once."""
+    held_out = validation_rows(dataset.row_count, fraction, seed)
+    found: dict[str, Question] = {}
+    for number, row in enumerate(iter_rows(storage, dataset)):
+        if held_out and number not in held_out:
+            continue
+        question = _question_of(row)
+        if question is not None:
+            found.setdefault(question.prompt, question)
+        if len(found) == count:
+            break
+    return list(found.values())
+
+
+def _question_of(row: Row) -> Question | None:
+    turns: list[dict[str, Any]] = row["messages"]
+    system = turns[0]["content"] if turns[0]["role"] == "system" else ""
+    user = next((turn["content"] for turn in turns if turn["role"] == "user"), "").strip()
+    answer = next((turn["content"] for turn in turns if turn["role"] == "assistant"), "")
+    if not user or len(user) > 2_000 or len(system) > 4_000:
+        return None
+    return Question(prompt=user, system=system, expected=answer[:20_000])
+
+
+def request_audit(
+    session: Session, bells: Bells, dataset_id: int, base_model: str, revision: str = "", max_seq_length: int = 0
+) -> Job:
+    """The audit of a data set for a model: the one that is there, or a new job."""
+    dataset = get_dataset(session, dataset_id)
+    if dataset.state != DatasetState.READY:
+        raise ConflictError("The data set is not ready yet.")
+    known = find_audit(session, dataset_id, base_model, revision, max_seq_length)
+    if known is not None and known.state not in (JobState.FAILED, JobState.CANCELLED):
+        return known
+    config = {"base_model": base_model, "revision": revision, "max_seq_length": max_seq_length}
+    name = f"{dataset.name} · {base_model}"
+    return jobs.enqueue(session, bells, kind=JobKind.AUDIT, subject_id=dataset_id, name=name, config=config)
+
+
+def find_audit(
+    session: Session, dataset_id: int, base_model: str, revision: str = "", max_seq_length: int = 0
+) -> Job | None:
+    """The newest audit of this data set for this model and length."""
+    config = {"base_model": base_model, "revision": revision, "max_seq_length": max_seq_length}
+    audits = jobs.list_jobs(session, kinds=(JobKind.AUDIT,), subject_id=dataset_id, limit=200)
+    return next((job for job in audits if job.config == config), None)
+
+
+def store_problem(session: Session, dataset_id: int, problem: dict[str, Any]) -> None:
+    """Keep a problem an intake found."""
+    session.add(DatasetProblem(dataset_id=dataset_id, **problem))
+
+
+def store_intake(session: Session, dataset_id: int, rows_key: str, payload: dict[str, Any]) -> None:
+    """What an intake found out, once it is through."""
+    dataset = session.get_one(Dataset, dataset_id)
+    dataset.format = payload["format"]
+    dataset.mapping = payload["mapping"]
+    dataset.row_count = payload["rows"]
+    dataset.problem_count = payload["problems"]
+    dataset.stats = payload["stats"]
+    dataset.rows_key = rows_key
+    dataset.state = DatasetState.NEEDS_CHOICE if payload["problems"] else DatasetState.READY
+    session.flush()
+
+
+def clear_intake(session: Session, dataset_id: int) -> None:
+    """Forget what an earlier attempt of the intake stored."""
+    session.execute(sa.delete(DatasetProblem).where(col(DatasetProblem.dataset_id) == dataset_id))
+
+
+def store_failure(session: Session, dataset_id: int, message: str) -> None:
+    """The file can't be used at all."""
+    dataset = session.get_one(Dataset, dataset_id)
+    dataset.state, dataset.error = DatasetState.FAILED, message
+    session.flush()
+
+
+def names(session: Session, dataset_ids: Iterable[int]) -> dict[int, str]:
+    """id -> name, deleted ones too: a job's page still says what it was trained on. One query."""
+    query = sa.select(col(Dataset.id), col(Dataset.name)).where(col(Dataset.id).in_(set(dataset_ids)))
+    return {key: value for key, value in session.execute(query)}

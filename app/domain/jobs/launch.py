@@ -1,0 +1,71 @@
+"""A checked `TrainConfig` and a data set become a queued training. Callers commit."""
+
+from __future__ import annotations
+
+from sqlmodel import Session
+
+from app.core.live import Bells
+from app.core.settings import Settings
+from app.domain.datasets import service as datasets
+from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.datasets.split import validation_count
+from app.domain.errors import DomainError, InvalidError
+from app.domain.jobs import service as jobs
+from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import JobKind
+from app.domain.models.catalogue import check_model
+
+
+def launch_training(
+    session: Session, bells: Bells, settings: Settings, *, dataset_id: int, name: str, config: TrainConfig
+) -> Job:
+    """Queue a training. Raises `InvalidError` whose `errors` name each field that is wrong."""
+    errors: dict[str, str] = {}
+    if not name.strip():
+        errors["name"] = "Give the tuned model a name."
+    dataset = _usable(session, dataset_id, errors)
+    if dataset is not None:
+        _check_split(dataset, config, errors)
+    refusal = check_model(settings, config.base_model)
+    if refusal:
+        errors["base_model"] = refusal
+    if errors:
+        raise InvalidError("The job can't be launched yet.", errors=errors)
+    return jobs.enqueue(
+        session,
+        bells,
+        kind=JobKind.TRAIN,
+        subject_id=dataset_id,
+        name=name.strip()[:200],
+        config=config.model_dump(mode="json"),
+    )
+
+
+def _usable(session: Session, dataset_id: int, errors: dict[str, str]) -> Dataset | None:
+    try:
+        dataset = datasets.get_dataset(session, dataset_id)
+    except DomainError as exc:
+        errors["dataset_id"] = exc.message
+        return None
+    sentences = {
+        DatasetState.CHECKING: "This data set is still being checked. Wait a moment.",
+        DatasetState.NEEDS_CHOICE: "Some lines could not be read. Open the data set and decide about them first.",
+        DatasetState.FAILED: "This data set could not be read. Choose another.",
+    }
+    if dataset.state != DatasetState.READY:
+        errors["dataset_id"] = sentences[DatasetState(dataset.state)]
+        return None
+    return dataset
+
+
+def _check_split(dataset: Dataset, config: TrainConfig, errors: dict[str, str]) -> None:
+    if dataset.row_count < 1:
+        errors["dataset_id"] = "This data set has no rows."
+    elif config.validation_split > 0 and validation_count(dataset.row_count, config.validation_split) == 0:
+        errors["validation_split"] = "One row can't be split. Set the validation split to 0, or add rows."
+
+
+def train_rows(dataset: Dataset, config: TrainConfig) -> int:
+    """Rows left for training after the split."""
+    return dataset.row_count - validation_count(dataset.row_count, config.validation_split)

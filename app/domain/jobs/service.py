@@ -1,0 +1,259 @@
+"""The only writer of a job's state, apart from the fence. Callers commit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from app.core.db import utcnow
+from app.core.live import Bells
+from app.domain.errors import ConflictError, NotFoundError
+from app.domain.jobs.models import Checkpoint, Job, JobAttempt, JobEvent
+from app.domain.jobs.states import FINAL, QUEUE_OF, JobKind, JobState, may_move
+
+
+def enqueue(
+    session: Session,
+    bells: Bells,
+    *,
+    kind: JobKind,
+    subject_id: int,
+    name: str,
+    config: dict[str, Any],
+    parent_id: int | None = None,
+) -> Job:
+    """A new job, queued; the workers are called once this is committed."""
+    job = Job(kind=kind, subject_id=subject_id, name=name, config=config, queue=QUEUE_OF[kind], parent_id=parent_id)
+    session.add(job)
+    session.flush()
+    assert job.id is not None
+    job.position = job.id
+    job.event_seq = 1
+    session.add(JobEvent(job_id=job.id, seq=1, attempt=0, kind="state", payload={"state": JobState.QUEUED}))
+    session.flush()
+    bells.work(session, job.queue)
+    bells.changed(session, job.id)
+    return job
+
+
+def move(
+    session: Session,
+    job_id: int,
+    olds: Collection[JobState],
+    new: JobState,
+    *,
+    where: Sequence[sa.ColumnElement[bool]] = (),
+    note: dict[str, Any] | None = None,
+    **values: Any,
+) -> bool:
+    """Change the state by one conditional UPDATE and log it; False when the job was in none of `olds`."""
+    for old in olds:
+        assert may_move(old, new), (old, new)
+    if new in FINAL:
+        values.setdefault("finished_at", utcnow())
+    statement = (
+        sa.update(Job)
+        .where(col(Job.id) == job_id, col(Job.state).in_(list(olds)), *where)
+        .values(state=new, event_seq=Job.event_seq + 1, **values)
+        .returning(col(Job.event_seq), col(Job.attempt), col(Job.step))
+        .execution_options(synchronize_session=False)
+    )
+    row = session.execute(statement).first()
+    if row is None:
+        return False
+    payload = {"state": new, **(note or {})}
+    session.add(JobEvent(job_id=job_id, seq=row[0], attempt=row[1], step=row[2], kind="state", payload=payload))
+    session.flush()
+    session.get(Job, job_id, populate_existing=True)
+    return True
+
+
+def now_of(session: Session) -> datetime:
+    """The clock of the database server, so that no two machines' clocks are compared."""
+    if session.get_bind().dialect.name == "postgresql":
+        now: datetime = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return now
+    return utcnow()
+
+
+def claim(session: Session, queue: str, worker: str) -> Job | None:
+    """Take the first waiting job of `queue`, or None. The caller's commit makes it this worker's."""
+    waiting = (
+        sa.select(col(Job.id))
+        .where(
+            col(Job.queue) == queue,
+            col(Job.state) == JobState.QUEUED,
+            col(Job.deleted_at).is_(None),
+            sa.or_(col(Job.not_before).is_(None), col(Job.not_before) <= now_of(session)),
+        )
+        .order_by(col(Job.priority).desc(), col(Job.position), col(Job.id))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    job_id = session.execute(waiting).scalar_one_or_none()
+    if job_id is None:
+        return None
+    taken: dict[str, Any] = {
+        "attempt": Job.attempt + 1,
+        "beat": Job.beat + 1,
+        "worker": worker,
+        "tail_offset": 0,
+        "phase": "",
+        "phase_done": None,
+        "phase_total": None,
+        "started_at": sa.func.coalesce(Job.started_at, utcnow()),
+    }
+    if not move(session, job_id, [JobState.QUEUED], JobState.RUNNING, note={"worker": worker}, **taken):
+        return None
+    job = session.get_one(Job, job_id)
+    last = newest_checkpoint(session, job_id)
+    session.add(JobAttempt(job_id=job_id, attempt=job.attempt, worker=worker, from_step=last.step if last else 0))
+    session.flush()
+    return job
+
+
+def newest_checkpoint(session: Session, job_id: int) -> Checkpoint | None:
+    """The checkpoint to go on from: the furthest step, and of that the newest attempt."""
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return session.exec(query.order_by(col(Checkpoint.step).desc(), col(Checkpoint.attempt).desc())).first()
+
+
+def waiting_queues(session: Session) -> list[str]:
+    """Queues with a job that could start now."""
+    ready = sa.or_(col(Job.not_before).is_(None), col(Job.not_before) <= now_of(session))
+    query = select(Job.queue).where(Job.state == JobState.QUEUED, col(Job.deleted_at).is_(None), ready).distinct()
+    return list(session.exec(query))
+
+
+def get_job(session: Session, job_id: int) -> Job:
+    """The job. Raises `NotFoundError` when there is none, or it was deleted."""
+    job = session.get(Job, job_id)
+    if job is None or job.deleted_at is not None:
+        raise NotFoundError(f"There is no job {job_id}. It may have been deleted.")
+    return job
+
+
+def list_jobs(
+    session: Session,
+    *,
+    kinds: Collection[JobKind] = (JobKind.TRAIN,),
+    states: Collection[JobState] | None = None,
+    subject_id: int | None = None,
+    limit: int = 50,
+    offset: int = 0,
+) -> list[Job]:
+    """Jobs, newest first; waiting and running ones are not treated apart."""
+    query = select(Job).where(col(Job.kind).in_(list(kinds)), col(Job.deleted_at).is_(None))
+    if states is not None:
+        query = query.where(col(Job.state).in_(list(states)))
+    if subject_id is not None:
+        query = query.where(Job.subject_id == subject_id)
+    return list(session.exec(query.order_by(col(Job.id).desc()).limit(limit).offset(offset)))
+
+
+def count_by_state(session: Session, kinds: Collection[JobKind] = (JobKind.TRAIN,)) -> dict[str, int]:
+    """How many jobs of `kinds` are in each state."""
+    query = (
+        sa.select(col(Job.state), sa.func.count())
+        .where(col(Job.kind).in_(list(kinds)), col(Job.deleted_at).is_(None))
+        .group_by(col(Job.state))
+    )
+    return {key: value for key, value in session.execute(query)}
+
+
+def queue_position(session: Session, job: Job) -> int:
+    """1 for the job that starts next among those waiting in its queue."""
+    ahead = sa.or_(
+        col(Job.priority) > job.priority,
+        sa.and_(col(Job.priority) == job.priority, col(Job.position) < job.position),
+    )
+    query = sa.select(sa.func.count()).where(
+        col(Job.queue) == job.queue, col(Job.state) == JobState.QUEUED, col(Job.deleted_at).is_(None), ahead
+    )
+    ahead_of_it: int = session.execute(query).scalar_one()
+    return ahead_of_it + 1
+
+
+def last_seq(session: Session, job_id: int) -> int:
+    """The number of the newest event."""
+    return session.execute(sa.select(col(Job.event_seq)).where(col(Job.id) == job_id)).scalar_one_or_none() or 0
+
+
+def events_after(session: Session, job_id: int, after: int, limit: int = 500) -> list[JobEvent]:
+    """Events with `seq` > `after`, in order."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.seq > after)
+    return list(session.exec(query.order_by(col(JobEvent.seq)).limit(limit)))
+
+
+def log_lines(session: Session, job_id: int, limit: int = 500) -> list[JobEvent]:
+    """The newest `limit` log, state, checkpoint and error events, oldest first."""
+    kinds = ("log", "state", "checkpoint", "error", "lost")
+    query = select(JobEvent).where(JobEvent.job_id == job_id, col(JobEvent.kind).in_(kinds))
+    return list(session.exec(query.order_by(col(JobEvent.seq).desc()).limit(limit)))[::-1]
+
+
+def last_of_kind(session: Session, job_id: int, kind: str) -> JobEvent | None:
+    """The newest event of `kind`."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.kind == kind)
+    return session.exec(query.order_by(col(JobEvent.seq).desc()).limit(1)).first()
+
+
+def cancel(session: Session, bells: Bells, job_id: int) -> None:
+    """Stop a job for good: at once while it waits, at its next safe point while it runs."""
+    get_job(session, job_id)
+    done = move(session, job_id, [JobState.QUEUED, JobState.PAUSED], JobState.CANCELLED) or move(
+        session, job_id, [JobState.RUNNING, JobState.PAUSING], JobState.CANCELLING
+    )
+    if not done and get_job(session, job_id).state != JobState.CANCELLING:
+        raise ConflictError("This job has ended already; there is nothing to cancel.")
+    bells.changed(session, job_id)
+
+
+def pause(session: Session, bells: Bells, job_id: int) -> None:
+    """Ask a running training to save a checkpoint and leave."""
+    job = get_job(session, job_id)
+    if job.kind != JobKind.TRAIN or not move(session, job_id, [JobState.RUNNING], JobState.PAUSING):
+        raise ConflictError("Only a running training can be paused.")
+    bells.changed(session, job_id)
+
+
+def resume(session: Session, bells: Bells, job_id: int) -> None:
+    """Put a paused job back into the queue; it goes on from its last checkpoint."""
+    job = get_job(session, job_id)
+    if not move(session, job_id, [JobState.PAUSED], JobState.QUEUED, not_before=None):
+        raise ConflictError("Only a paused job can be resumed.")
+    bells.work(session, job.queue)
+    bells.changed(session, job_id)
+
+
+def retry(session: Session, bells: Bells, job_id: int) -> Job:
+    """A new job with the same settings. The old one stays as it is."""
+    old = get_job(session, job_id)
+    if old.job_state not in FINAL:
+        raise ConflictError("This job has not ended yet. Cancel it first, or wait.")
+    return enqueue(
+        session,
+        bells,
+        kind=JobKind(old.kind),
+        subject_id=old.subject_id,
+        name=old.name,
+        config=old.config,
+        parent_id=old.id,
+    )
+
+
+def delete(session: Session, bells: Bells, job_id: int) -> None:
+    """Cancel the job if it lives and hide it, with the exports made of it; the files go once all have ended."""
+    job = get_job(session, job_id)
+    if job.job_state not in FINAL:
+        cancel(session, bells, job_id)
+    if job.kind == JobKind.TRAIN:
+        for made in list_jobs(session, kinds=(JobKind.EXPORT, JobKind.PUSH), subject_id=job_id, limit=1000):
+            delete(session, bells, made.id or 0)
+    job.deleted_at = utcnow()
+    session.flush()
+    bells.changed(session, job_id)

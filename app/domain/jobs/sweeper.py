@@ -1,0 +1,122 @@
+"""Finds jobs whose worker has fallen silent, in every worker and web process: the conditional UPDATE makes it safe.
+
+A job is lost when this sweeper has itself read the same `beat` for a whole lease on its own monotonic clock, over
+successful reads close together. No two machines' clocks are compared, and a sleeping laptop counts nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from app.core.context import Context
+from app.domain.datasets import service as datasets
+from app.domain.jobs import fence, service
+from app.domain.jobs.models import Artifact, Job
+from app.domain.jobs.states import FINAL, LEASED
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Seen:
+    attempt: int
+    beat: int
+    since: float
+
+
+class Sweeper:
+    """A thread that looks every `worker.sweep_seconds`."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._seen: dict[int, _Seen] = {}
+        self._last_read = float("-inf")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for the look in progress."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self._ctx.settings.worker.sweep_seconds):
+            try:
+                self.look()
+            except sa.exc.SQLAlchemyError as exc:
+                log.warning("The sweeper could not read the database: %s", exc)
+
+    def look(self) -> None:
+        """One round: lost jobs, forgotten doorbells, files of deleted jobs."""
+        with self._ctx.db.session() as session:
+            query = select(Job).where(col(Job.state).in_(list(LEASED)))
+            leased = [(job.id or 0, job.attempt, job.beat) for job in session.exec(query)]
+            queues = service.waiting_queues(session)
+            dead = list(session.execute(self._deleted()).scalars())
+            forgotten = datasets.has_forgotten_sources(session)
+        for job_id, attempt, beat in self._silent(leased, time.monotonic()):
+            self._lose(fence.Ownership(job_id, attempt), beat)
+        for queue in queues:
+            self._ctx.bells.doorbell.ring(queue)
+        for job_id in dead:
+            self._purge(job_id)
+        if forgotten:
+            with self._ctx.db.session(write=True) as session:
+                datasets.forget_sources(session, self._ctx.storage)
+
+    def _silent(self, leased: list[tuple[int, int, int]], now: float) -> list[tuple[int, int, int]]:
+        """Those whose beat stood still for a lease; a gap between reads starts the count again."""
+        settings = self._ctx.settings.worker
+        if now - self._last_read > settings.sweep_seconds * 2.5:
+            self._seen.clear()
+        self._last_read = now
+        fresh: dict[int, _Seen] = {}
+        for job_id, attempt, beat in leased:
+            old = self._seen.get(job_id)
+            same = old is not None and (old.attempt, old.beat) == (attempt, beat)
+            fresh[job_id] = old if same and old is not None else _Seen(attempt, beat, now)
+        self._seen = fresh
+        return [(i, seen.attempt, seen.beat) for i, seen in fresh.items() if now - seen.since >= settings.lease_seconds]
+
+    def _lose(self, own: fence.Ownership, beat: int) -> None:
+        error = {
+            "class": "killed",
+            "message": "The worker fell silent, so the job was taken from it.",
+            "advice": "Look at the Workers page: the machine may be off, out of memory, or cut off from the database.",
+        }
+        with self._ctx.db.session(write=True) as session:
+            if not self._lock(session, own, beat):
+                return
+            state = fence.lose(session, own, max_losses=self._ctx.settings.worker.max_losses, error=error, fence=True)
+            self._ctx.bells.changed(session, own.job_id)
+        log.warning("Job %s (attempt %s) was lost: now %s", own.job_id, own.attempt, state)
+
+    @staticmethod
+    def _lock(session: Session, own: fence.Ownership, beat: int) -> bool:
+        query = select(Job.id).where(*own.mine, Job.beat == beat).with_for_update(skip_locked=True)
+        return session.exec(query).first() is not None
+
+    @staticmethod
+    def _deleted() -> sa.Select[Any]:
+        return sa.select(col(Job.id)).where(col(Job.deleted_at).is_not(None), col(Job.state).in_(list(FINAL))).limit(20)
+
+    def _purge(self, job_id: int) -> None:
+        """Rows last: when the files can't be removed, the next round tries again."""
+        self._ctx.storage.delete(f"runs/{job_id}")
+        with self._ctx.db.session(write=True) as session:
+            session.execute(
+                sa.delete(Artifact).where(sa.or_(col(Artifact.job_id) == job_id, col(Artifact.made_by) == job_id))
+            )
+            session.execute(sa.update(Job).where(col(Job.parent_id) == job_id).values(parent_id=None))
+            session.execute(sa.delete(Job).where(col(Job.id) == job_id))

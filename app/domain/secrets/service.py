@@ -1,0 +1,67 @@
+"""Tokens, encrypted at rest (Fernet). They can be set, used by a worker, and removed; never read back by a page."""
+
+from __future__ import annotations
+
+import os
+
+from cryptography.fernet import Fernet, InvalidToken
+from sqlmodel import Session
+
+from app.core.settings import Settings
+from app.domain.errors import ConflictError, InvalidError
+from app.domain.secrets.models import Secret
+
+HUB_TOKEN = "hub_token"  # noqa: S105 - a name, not a token
+
+
+def _cipher(settings: Settings) -> Fernet:
+    given = settings.secret_key.get_secret_value()
+    return Fernet(given.encode() if given else _key_file(settings))
+
+
+def _key_file(settings: Settings) -> bytes:
+    path = settings.root / "secret.key"
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(fd, "wb") as file:
+        file.write(Fernet.generate_key())
+    return path.read_bytes()
+
+
+def set_secret(session: Session, settings: Settings, name: str, value: str) -> None:
+    """Store `value`, encrypted, in place of an older one."""
+    value = value.strip()
+    if not value:
+        raise InvalidError("Paste the token first.", field=name)
+    row = session.get(Secret, name) or Secret(name=name, ciphertext=b"")
+    row.ciphertext = _cipher(settings).encrypt(value.encode())
+    row.hint = f"…{value[-4:]}" if len(value) > 12 else ""
+    session.add(row)
+    session.flush()
+
+
+def get_secret(session: Session, settings: Settings, name: str) -> str:
+    """The value, for a worker; empty when there is none."""
+    row = session.get(Secret, name)
+    if row is None:
+        return ""
+    try:
+        return _cipher(settings).decrypt(row.ciphertext).decode()
+    except InvalidToken as exc:
+        message = "The stored token can't be decrypted: the secret key has changed. Enter the token again in Settings."
+        raise ConflictError(message) from exc
+
+
+def find_secret(session: Session, name: str) -> Secret | None:
+    """Whether and since when there is one; the value stays closed."""
+    return session.get(Secret, name)
+
+
+def delete_secret(session: Session, name: str) -> None:
+    """Forget it."""
+    row = session.get(Secret, name)
+    if row is not None:
+        session.delete(row)
+        session.flush()

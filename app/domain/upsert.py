@@ -1,0 +1,23 @@
+"""Insert or replace rows by their primary key, on SQLite and Postgres alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.dialects import sqlite
+from sqlmodel import Session, SQLModel
+
+
+def upsert(session: Session, table: type[SQLModel], rows: list[dict[str, Any]]) -> None:
+    """Write `rows` (each with the same keys); one with a known primary key replaces the old one."""
+    if not rows:
+        return
+    target = table.__table__  # type: ignore[attr-defined]
+    insert: Any = sqlite.insert(target)
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        insert = postgresql.insert(target)
+    key = [column.name for column in target.primary_key]
+    rest = {name: insert.excluded[name] for name in rows[0] if name not in key}
+    session.execute(insert.on_conflict_do_update(index_elements=key, set_=rest), rows)
