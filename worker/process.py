@@ -1,0 +1,163 @@
+"""A child process of the runner: started in its own group, woken by a pipe, kept by renewals, ended in three steps."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from app.core.settings import Settings
+from app.domain.jobs.states import JobKind
+from worker.child import LEASE_ENV
+from worker.trainer.protocol import BELL_ENV, ControlAction, write_control
+
+OUTPUT_FILE = "output.log"
+MODULES = {
+    JobKind.TRAIN: "worker.trainer",
+    JobKind.INTAKE: "worker.intake",
+    JobKind.AUDIT: "worker.audit",
+    JobKind.EXPORT: "worker.export",
+    JobKind.PUSH: "worker.export",
+}
+#: What a child may see of the runner's environment; nothing else, above all no database address and no key.
+_PASSED = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
+    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
+    "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS",
+)  # fmt: skip
+_PASSED_PREFIXES = ("UNSLOTH_", "NCCL_", "OPENBLAS_")
+
+
+def child_env(settings: Settings) -> dict[str, str]:
+    """The child's environment: a short list of the runner's variables, the Hub's address, and quiet libraries."""
+    env = {k: v for k, v in os.environ.items() if k in _PASSED or k.startswith(_PASSED_PREFIXES)}
+    env |= {
+        "HF_ENDPOINT": settings.hub.endpoint,
+        "HF_HOME": str(settings.root / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        LEASE_ENV: str(settings.worker.lease_seconds),
+    }
+    if settings.hub.offline:
+        env["HF_HUB_OFFLINE"] = "1"
+    if settings.hub.disable_xet:
+        env["HF_HUB_DISABLE_XET"] = "1"
+    return env
+
+
+class ChildProcess:
+    """One run of `python -m worker.<kind> JOB_DIR`."""
+
+    def __init__(self, kind: JobKind, job_dir: Path, settings: Settings, secrets: dict[str, str]) -> None:
+        self._dir = job_dir
+        self._settings = settings.worker
+        self._asked_at: float | None = None
+        self._asked: ControlAction | None = None
+        self._terminated = False
+        self._bell, child_end = os.pipe()
+        os.set_blocking(self._bell, False)
+        os.set_blocking(child_end, False)
+        env = child_env(settings) | {BELL_ENV: str(child_end)}
+        with (job_dir / OUTPUT_FILE).open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", MODULES[kind], str(job_dir)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=env,
+                cwd=job_dir,
+                start_new_session=True,
+                pass_fds=(child_end,),
+                preexec_fn=_nicer if kind != JobKind.TRAIN else None,  # noqa: PLW1509 - the runner has one thread here
+            )
+        os.close(child_end)
+        self._say(json.dumps(secrets))
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also the group's."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    def wait_for_news(self, seconds: float) -> bool:
+        """Sleep until the child has written something, at most `seconds`."""
+        ready, _, _ = select.select([self._bell], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            return bool(os.read(self._bell, 65_536))
+        except BlockingIOError:
+            return False
+
+    def renew(self) -> None:
+        """Tell the child that its lease goes on."""
+        self._say("")
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # it is ending; its exit code tells the rest
+
+    def ask(self, action: ControlAction) -> None:
+        """Step one of stopping: the flag. A stronger wish replaces a weaker one."""
+        if self._asked in (action, "cancel"):
+            return
+        write_control(self._dir, action)
+        self._asked, self._asked_at, self._terminated = action, time.monotonic(), False
+
+    def escalate(self) -> None:
+        """Steps two and three, when the child did not leave in time: SIGTERM, then SIGKILL to its group."""
+        if self._asked_at is None:
+            return
+        grace = self._settings.stop_seconds if self._asked == "cancel" else self._settings.drain_seconds
+        waited = time.monotonic() - self._asked_at
+        if waited > grace + self._settings.kill_seconds:
+            self.kill()
+        elif waited > grace and not self._terminated:
+            self._terminated = True
+            self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the whole group now."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def close(self) -> None:
+        """Make sure that nothing of it lives on, and let go of the pipes."""
+        self.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        os.close(self._bell)
+
+    def last_output(self, lines: int = 50) -> str:
+        """The end of what it printed."""
+        path = self._dir / OUTPUT_FILE
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 20_000))
+            text = file.read().decode("utf-8", "replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def _nicer() -> None:
+    os.nice(10)  # a training beside it goes first

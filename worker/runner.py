@@ -1,0 +1,235 @@
+"""Claims a job, runs its child, stores what the child says, keeps the lease, and writes how it ended.
+
+Every write is fenced by the attempt: once the job belongs to someone else, the child is ended and nothing is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pydantic
+import sqlalchemy as sa
+
+from app.core.context import Context
+from app.domain.errors import DomainError
+from app.domain.jobs import fence, service
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import JobKind, JobState
+from worker.process import ChildProcess
+from worker.recorder import Recorder
+from worker.trainer import protocol
+from worker.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.25
+_COALESCE_SECONDS = 0.02
+_MAX_BYTES = 1_000_000
+_CONTROL: dict[JobState, protocol.ControlAction] = {JobState.PAUSING: "pause", JobState.CANCELLING: "cancel"}
+
+
+class Runner:
+    """Works off one queue, one job at a time."""
+
+    def __init__(self, ctx: Context, worker: str, queue: str, draining: Callable[[], bool] = lambda: False) -> None:
+        self._ctx = ctx
+        self._worker = worker
+        self._queue = queue
+        self._draining = draining
+
+    def run_waiting(self) -> int:
+        """Run jobs until none waits or the worker is to stop; how many there were."""
+        count = 0
+        while not self._draining():
+            with self._ctx.db.session(write=True) as session:
+                job = service.claim(session, self._queue, self._worker)
+                if job is not None:
+                    self._ctx.bells.changed(session, job.id or 0)
+            if job is None:
+                break
+            log.info("%s %s: attempt %s begins (%s)", job.kind, job.id, job.attempt, job.name)
+            Run(self._ctx, job, self._draining).run()
+            count += 1
+        return count
+
+
+class Run:
+    """One attempt of one job."""
+
+    def __init__(self, ctx: Context, job: Job, draining: Callable[[], bool]) -> None:
+        self._ctx = ctx
+        self._job = job
+        self._own = fence.Ownership(job.id or 0, job.attempt)
+        self._draining = draining
+        self._recorder = Recorder(ctx, job)
+        self._tail = 0
+        self._last_store = float("-inf")
+        self._last_beat = time.monotonic()
+        self._end: protocol.Done | protocol.Error | None = None
+        self._child: ChildProcess | None = None
+
+    def run(self) -> None:
+        """From the claim to the final state."""
+        try:
+            if self._start():
+                self._follow()
+                self._finish()
+        except fence.FencedError:
+            log.warning("%s %s: attempt %s was fenced off", self._job.kind, self._job.id, self._job.attempt)
+        finally:
+            if self._child is not None:
+                self._child.close()
+
+    def _start(self) -> bool:
+        try:
+            self._prepare()
+        except DomainError as exc:
+            error = _failure("bad_data", exc.message)
+        except OSError as exc:
+            advice = "Free some space on the worker's disk, then retry the job."
+            error = _failure("disk_full", f"The job folder can't be written: {exc}.", advice)
+        else:
+            return True
+        self._write_end(lambda session: fence.fail(session, self._own, error))
+        return False
+
+    def _prepare(self) -> None:
+        with self._ctx.db.session(write=True) as session:
+            fence.beat(session, self._own)
+            self._recorder.begin(session)
+        with self._ctx.db.session() as session:
+            space = Workspace(self._ctx, session, self._job)
+            self._dir = space.prepare()
+        self._child = ChildProcess(JobKind(self._job.kind), self._dir, self._ctx.settings, space.secrets)
+
+    @property
+    def _running(self) -> ChildProcess:
+        assert self._child is not None
+        return self._child
+
+    def _follow(self) -> None:
+        """Until the child has ended and its last line is stored."""
+        while True:
+            code = self._running.exit_code()
+            if not self._store_lines() and code is not None:
+                return
+            if code is None:
+                self._running.wait_for_news(_LOOK_SECONDS)
+                self._keep_lease()
+                self._running.escalate()
+
+    def _keep_lease(self) -> None:
+        if time.monotonic() - self._last_beat < self._ctx.settings.worker.beat_seconds:
+            return
+        try:
+            with self._ctx.db.session(write=True) as session:
+                state = fence.beat(session, self._own)
+        except sa.exc.OperationalError as exc:
+            log.warning("The lease of job %s could not be renewed: %s", self._job.id, exc)
+            self._last_beat = time.monotonic() - self._ctx.settings.worker.beat_seconds / 2
+            return
+        self._last_beat = time.monotonic()
+        self._running.renew()
+        action = _CONTROL.get(state) or ("drain" if self._draining() else None)
+        if action is not None:
+            self._running.ask(action)
+
+    def _store_lines(self) -> bool:
+        """Store the whole lines that are new; False when there were none."""
+        path = self._dir / protocol.EVENTS_FILE
+        if not path.exists():
+            return False
+        wait = self._last_store + _COALESCE_SECONDS - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        with path.open("rb") as file:
+            file.seek(self._tail)
+            data = file.read(_MAX_BYTES)
+            while data and b"\n" not in data and (more := file.read(_MAX_BYTES)):
+                data += more
+        whole = data[: data.rfind(b"\n") + 1]
+        if not whole:
+            return False
+        self._store(_parse(whole), self._tail + len(whole))
+        self._last_store = time.monotonic()
+        return True
+
+    def _store(self, events: list[protocol.Event], new_tail: int) -> None:
+        pause = 0.1
+        while True:
+            try:
+                with self._ctx.db.session(write=True) as session:
+                    self._recorder.store(session, events, self._tail, new_tail)
+                break
+            except sa.exc.OperationalError as exc:
+                log.warning("Events of job %s could not be stored yet: %s", self._job.id, exc)
+                time.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                if self._is_stored(new_tail):
+                    break
+        self._tail = new_tail
+        for event in events:
+            if isinstance(event, protocol.Done | protocol.Error):
+                self._end = event
+
+    def _is_stored(self, new_tail: int) -> bool:
+        """After a commit whose outcome is unknown: whether it went through."""
+        try:
+            with self._ctx.db.session() as session:
+                return fence.stored_tail(session, self._own) >= new_tail
+        except sa.exc.OperationalError:
+            return False
+
+    def _finish(self) -> None:
+        end, code = self._end, self._running.exit_code()
+        if isinstance(end, protocol.Error):
+            error = _failure(end.error_class, end.message, end.advice, end.traceback)
+            state = self._write_end(lambda session: fence.fail(session, self._own, error))
+        elif isinstance(end, protocol.Done) and code == 0:
+            state = self._write_end(lambda session: fence.finish(session, self._own, end.outcome))
+        else:
+            error = _killed(code, self._running.last_output())
+            most = self._ctx.settings.worker.max_losses
+            state = self._write_end(lambda session: fence.lose(session, self._own, max_losses=most, error=error))
+        log.info("%s %s: attempt %s ended, now %s", self._job.kind, self._job.id, self._job.attempt, state)
+
+    def _write_end(self, write: Callable[[Any], JobState]) -> JobState:
+        while True:
+            try:
+                with self._ctx.db.session(write=True) as session:
+                    state = write(session)
+                    if state == JobState.FAILED:
+                        job = session.get(Job, self._own.job_id, populate_existing=True)
+                        self._recorder.failed(session, job.error if job else {})
+                    self._ctx.bells.changed(session, self._own.job_id)
+                return state
+            except sa.exc.OperationalError as exc:
+                log.warning("The end of job %s could not be stored yet: %s", self._job.id, exc)
+                time.sleep(1.0)
+
+
+def _parse(data: bytes) -> list[protocol.Event]:
+    events = []
+    for line in data.splitlines():
+        try:
+            events.append(protocol.parse(line))
+        except pydantic.ValidationError:
+            text = line[:500].decode("utf-8", "replace")
+            events.append(protocol.Log(level="warning", message=f"A line that is no event was passed over: {text}"))
+    return events
+
+
+def _failure(error_class: str, message: str, advice: str = "", traceback: str = "") -> dict[str, Any]:
+    return {"class": error_class, "message": message, "advice": advice, "traceback": traceback}
+
+
+def _killed(code: int | None, output: str) -> dict[str, Any]:
+    if code is not None and code < 0:
+        how = f"by signal {-code}" + (" (often: the machine ran out of memory)" if code == -9 else "")
+    else:
+        how = f"with exit code {code}"
+    advice = "If it happens again: a smaller batch size, a shorter maximum length or a smaller model needs less memory."
+    return _failure("killed", f"The process of this job ended {how}, without a word.", advice, output)

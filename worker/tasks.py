@@ -1,0 +1,38 @@
+"""The one task: a doorbell. Which job is run is decided by the claim."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from celery import Celery
+
+from app.core.context import Context, make_context
+from app.core.queue import RING
+from worker.runner import Runner
+
+#: Path of a file whose presence means: save, and take no other job.
+DRAIN_ENV = "TUNEDECK_DRAIN_FILE"
+
+
+@lru_cache
+def _context() -> Context:
+    return make_context(worker=True)
+
+
+def draining() -> bool:
+    """Whether this worker was told to stop."""
+    path = os.environ.get(DRAIN_ENV)
+    return path is not None and Path(path).exists()
+
+
+def ring(queue: str) -> None:
+    """Run what waits in `queue`. A ring for nothing does no harm."""
+    ctx = _context()
+    Runner(ctx, ctx.settings.worker_name, queue, draining).run_waiting()
+
+
+def register(celery: Celery) -> None:
+    """Make the task known to the application."""
+    celery.task(name=RING)(ring)

@@ -1,0 +1,203 @@
+"""What happens between two steps: numbers out, orders in, checkpoints sealed."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from worker.child import Child, JobError, Stopped
+from worker.trainer import checkpoints
+from worker.trainer.protocol import Checkpoint, Gpu, Metric
+from worker.trainer.specs import CHECKPOINTS_DIR
+
+_KEPT = 3
+_SHOWN = ("loss", "eval_loss", "learning_rate", "grad_norm")
+_Reason = Literal["schedule", "pause", "drain", "request", "end"]
+
+
+class Counting:
+    """Counts the tokens a collator hands out, padding not included."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+    def around(self, collator: Callable[[list[dict[str, Any]]], Any]) -> Callable[[list[dict[str, Any]]], Any]:
+        """`collator`, counted."""
+
+        def collate(rows: list[dict[str, Any]]) -> Any:
+            self.tokens += sum(len(row["input_ids"]) for row in rows)
+            return collator(rows)
+
+        return collate
+
+
+class Reporter(TrainerCallback):
+    """Emits metrics; the speed is measured over training steps only, not over evaluations and checkpoints."""
+
+    def __init__(self, child: Child, counted: Counting) -> None:
+        self._child = child
+        self._counted = counted
+        self._tokens = 0
+        self._seconds = 0.0
+        self._started = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The bar starts where the checkpoint left off."""
+        self._child.events.phase("training", done=state.global_step, total=state.max_steps, unit="steps")
+        self._counted.tokens = 0
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the clock."""
+        self._started = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop the clock."""
+        self._seconds += time.perf_counter() - self._started
+        self._tokens += self._counted.tokens
+        self._counted.tokens = 0
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Rows looked at for the evaluation are not training speed."""
+        self._counted.tokens = 0
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """One metric line for each of the trainer's log lines that carries a loss."""
+        values = {name: float(logs[name]) for name in _SHOWN if logs and name in logs}
+        if "loss" in values and self._seconds:
+            values["tokens_per_second"] = self._tokens / self._seconds
+            self._tokens, self._seconds = 0, 0.0
+        refuse_nan(values, state.global_step)
+        if values:
+            self._child.events.emit(
+                Metric(step=state.global_step, values=values, total_steps=state.max_steps, epoch=state.epoch)
+            )
+
+
+def refuse_nan(values: dict[str, float], step: int) -> None:
+    """Raises `JobError` when a loss is no finite number."""
+    if all(math.isfinite(value) for name, value in values.items() if name.endswith("loss")):
+        return
+    raise JobError(
+        "nan_loss",
+        f"The loss became not a number at step {step}: the training has diverged.",
+        "Lower the learning rate, for example to a tenth, or raise the warm-up steps, and start again.",
+    )
+
+
+class Orders(TrainerCallback):
+    """Obeys control.json between steps and seals every checkpoint the trainer writes."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._reason: _Reason = "schedule"
+        self._obeyed: int | None = None
+        self.stopped: Stopped | None = None
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Between two batches of one step only a cancel is heard."""
+        self._heed_cancel()
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """The same while validation rows are looked at."""
+        self._heed_cancel()
+
+    def _heed_cancel(self) -> None:
+        if self._child.control.asked() == "cancel":
+            raise Stopped("cancel")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Save and stop, save and go on, or leave at once."""
+        try:
+            self._child.stop_point()
+        except Stopped as stop:
+            if stop.action == "cancel":
+                raise
+            self.stopped = stop
+            self._reason = "pause" if stop.action == "pause" else "drain"
+            control.should_save = control.should_training_stop = True
+        if self._new_request():
+            self._reason = "request"
+            control.should_save = True
+        if state.global_step >= state.max_steps:
+            self._reason = "end"
+            control.should_save = True
+
+    def _new_request(self) -> bool:
+        """Whether "checkpoint" stands in control.json for the first time since it was last obeyed."""
+        if self._child.control.asked() != "checkpoint" or self._child.control.stamp == self._obeyed:
+            return False
+        self._obeyed = self._child.control.stamp
+        return True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The trainer has written all its files: only now does the checkpoint become one."""
+        name = f"checkpoint-{state.global_step}"
+        folder = self._child.job_dir / CHECKPOINTS_DIR
+        size = checkpoints.seal(Path(args.output_dir or "") / name, folder / name)
+        self._child.events.emit(
+            Checkpoint(step=state.global_step, path=f"{CHECKPOINTS_DIR}/{name}", size=size, reason=self._reason)
+        )
+        self._reason = "schedule"
+        checkpoints.prune(folder, _KEPT)
+
+
+class MemoryWatch:
+    """A `gpu` line every few seconds while open, from a thread of its own."""
+
+    def __init__(self, child: Child, every: float = 5.0) -> None:
+        self._child = child
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        self._child.events.emit(memory_now())
+        while not self._over.wait(self._every):
+            self._child.events.emit(memory_now())
+
+
+def memory_now() -> Gpu:
+    """Memory in use on the device, or by this process on the CPU."""
+    if not torch.cuda.is_available():
+        return Gpu(
+            device="cpu", memory_used=psutil.Process().memory_info().rss, memory_total=psutil.virtual_memory().total
+        )
+    free, total = torch.cuda.mem_get_info()
+    return Gpu(
+        device=torch.cuda.get_device_name(),
+        memory_used=total - free,
+        memory_total=total,
+        utilization=_utilization(),
+    )
+
+
+def _utilization() -> float | None:
+    """Percent, where the driver's library is there to ask."""
+    try:
+        return float(torch.cuda.utilization())
+    except (ModuleNotFoundError, RuntimeError):
+        return None

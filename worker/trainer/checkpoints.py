@@ -1,0 +1,73 @@
+"""A checkpoint counts only when complete: a manifest of sizes and hashes, everything on the disk, then a rename."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+
+def seal(part: Path, final: Path) -> int:
+    """Make the finished folder `part` the checkpoint `final`; its size in bytes."""
+    files = {_name(file, part): _entry(file) for file in _files(part)}
+    manifest = part / MANIFEST
+    manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    for file in (*_files(part), manifest):
+        _flush(file)
+    _flush(part)
+    if final.exists():  # the same step again, after a resume in the same folder
+        shutil.rmtree(final)
+    part.rename(final)
+    _flush(final.parent)
+    return sum(int(entry["size"]) for entry in files.values())
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether every file of the manifest is there, whole and unchanged."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return all(_entry(folder / name) == entry for name, entry in files.items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def step_of(folder: Path) -> int:
+    """The optimiser step a checkpoint was taken at."""
+    return int(json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["global_step"])
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the `keep` newest checkpoints of this job folder."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for old in found[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256_of(file: Path) -> str:
+    """Hash of a file's bytes, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
+
+
+def _name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def _entry(file: Path) -> dict[str, int | str]:
+    return {"size": file.stat().st_size, "sha256": sha256_of(file)}
+
+
+def _flush(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

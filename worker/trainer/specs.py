@@ -1,0 +1,126 @@
+"""What stands in `job.json`, one model per kind of child process. Written by the runner, read by the child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.domain.jobs.config import Question, TrainConfig
+from worker.trainer.protocol import JOB_FILE
+
+TRAIN_ROWS = "train.jsonl"
+VALIDATION_ROWS = "validation.jsonl"
+ADAPTER_DIR = "adapter"
+CHECKPOINTS_DIR = "checkpoints"
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+SpecT = TypeVar("SpecT", bound=_Spec)
+
+
+class ModelSpec(_Spec):
+    """Where the base model comes from and where its files are kept on this machine."""
+
+    base_model: str
+    revision: str = ""
+    #: Folder that holds fetched and unpacked models on this host.
+    model_cache: Path
+    #: True: never ask the Hub; only what is on the machine.
+    offline: bool = False
+
+
+class TrainSpec(_Spec):
+    """A fine-tune. The rows lie beside it as `train.jsonl` and `validation.jsonl` (canonical rows)."""
+
+    kind: Literal["train"] = "train"
+    job_id: int = 0
+    attempt: int = 1
+    config: TrainConfig
+    model: ModelSpec
+    #: Absolute path of a complete checkpoint to go on from.
+    resume_from: Path | None = None
+    #: (side, question index) of answers that an earlier attempt has stored.
+    answered: tuple[tuple[str, int], ...] = ()
+    #: CPU threads torch may use; 0 lets torch decide.
+    threads: int = 0
+
+
+class IntakeSpec(_Spec):
+    """Read `source`, write good rows canonically to `rows.jsonl` in the job folder, report problems and statistics."""
+
+    kind: Literal["intake"] = "intake"
+    source: Path
+    filename: str
+    max_problems: int = 1000
+
+
+class AuditSpec(_Spec):
+    """Tokenise every row as training would. Rows lie beside it as for training."""
+
+    kind: Literal["audit"] = "audit"
+    model: ModelSpec
+    #: Rows longer than this are counted as cut; 0: proposes a length instead.
+    max_seq_length: int = 0
+
+
+class AskedQuestion(_Spec):
+    """A question of the job and the tuned model's own answer to it (greedy), for the proof."""
+
+    question: Question
+    answer: str = ""
+
+
+class ExportSpec(_Spec):
+    """Make one artifact out of a finished adapter, and prove it."""
+
+    kind: Literal["export"] = "export"
+    model: ModelSpec
+    adapter: Path
+    artifact: Literal["merged", "gguf"]
+    quant: str = ""
+    #: Folder where the merged 16-bit model of this run is kept between exports.
+    merged: Path
+    #: File stem of the artifact, already safe for any file system.
+    name: str
+    asked: tuple[AskedQuestion, ...] = ()
+    #: Folder with a llama.cpp build (libllama); empty: the portable quantiser.
+    llama_cpp_dir: str = ""
+    #: Folder with llama.cpp's converter scripts.
+    converter_dir: Path
+    #: Where the finished artifact goes (a folder).
+    out: Path
+    threads: int = 1
+
+
+class PushFile(_Spec):
+    """One thing to push: a folder (adapter, merged) or files (gguf, Modelfile)."""
+
+    artifact: Literal["adapter", "merged", "gguf"]
+    quant: str = ""
+    path: Path
+
+
+class PushSpec(_Spec):
+    """Send artifacts to a Hub repository. The token comes over stdin as secret `hub_token`."""
+
+    kind: Literal["push"] = "push"
+    repo_id: str
+    private: bool = True
+    files: tuple[PushFile, ...]
+    #: For the model card.
+    card: dict[str, str | int | float | list[str]] = Field(default_factory=dict)
+
+
+def read_spec(job_dir: Path, model: type[SpecT]) -> SpecT:
+    """The job's `job.json`. Raises `pydantic.ValidationError` when it is not what this child expects."""
+    return model.model_validate_json((job_dir / JOB_FILE).read_text(encoding="utf-8"))
+
+
+def write_spec(job_dir: Path, spec: _Spec) -> None:
+    """Write `job.json`, readable by a person."""
+    (job_dir / JOB_FILE).write_text(spec.model_dump_json(indent=2), encoding="utf-8")

@@ -1,0 +1,181 @@
+"""The job folder: what a claimed job's child finds when it starts. One folder an attempt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from sqlmodel import Session
+
+from app.core.context import Context
+from app.domain.datasets import service as datasets
+from app.domain.datasets.models import Dataset
+from app.domain.datasets.split import validation_rows
+from app.domain.errors import ConflictError, NotFoundError
+from app.domain.evaluations.service import SIDES, answer_pairs, scores
+from app.domain.exports.service import file_stem, list_artifacts
+from app.domain.jobs import service as jobs
+from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.models import Artifact, Job
+from app.domain.jobs.states import JobKind
+from app.domain.models.catalogue import find
+from app.domain.secrets.service import HUB_TOKEN, get_secret
+from worker.trainer import specs
+
+_encode = msgspec.json.Encoder().encode
+
+
+def job_dir_key(job: Job) -> str:
+    """Storage key of this attempt's folder."""
+    return f"runs/{job.id}/a{job.attempt}"
+
+
+class Workspace:
+    """Makes the folder of one attempt."""
+
+    def __init__(self, ctx: Context, session: Session, job: Job) -> None:
+        self._ctx = ctx
+        self._session = session
+        self._job = job
+        self.path = ctx.storage.path(job_dir_key(job))
+        self.secrets: dict[str, str] = {}
+
+    def prepare(self) -> Path:
+        """Write `job.json` and the rows. Raises `DomainError` when what the job needs is gone."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        makers = {
+            JobKind.TRAIN: self._train,
+            JobKind.INTAKE: self._intake,
+            JobKind.AUDIT: self._audit,
+            JobKind.EXPORT: self._export,
+            JobKind.PUSH: self._push,
+        }
+        specs.write_spec(self.path, makers[JobKind(self._job.kind)]())
+        return self.path
+
+    def _model(self, base_model: str, revision: str) -> specs.ModelSpec:
+        settings = self._ctx.settings
+        self._give_token()
+        return specs.ModelSpec(
+            base_model=base_model,
+            revision=revision,
+            model_cache=settings.model_cache,
+            offline=settings.hub.offline,
+        )
+
+    def _give_token(self) -> None:
+        token = get_secret(self._session, self._ctx.settings, HUB_TOKEN)
+        if token:
+            self.secrets[HUB_TOKEN] = token
+
+    def _train(self) -> specs.TrainSpec:
+        job = self._job
+        config = TrainConfig.model_validate(job.config)
+        dataset = datasets.get_dataset(self._session, job.subject_id)
+        self._write_rows(dataset, config.validation_split, config.seed)
+        last = jobs.newest_checkpoint(self._session, job.id or 0)
+        pairs = answer_pairs(self._session, job)
+        answered = [("before", p.number) for p in pairs if p.before] + [("after", p.number) for p in pairs if p.after]
+        return specs.TrainSpec(
+            job_id=job.id or 0,
+            attempt=job.attempt,
+            config=config,
+            model=self._model(config.base_model, config.revision),
+            resume_from=self._ctx.storage.path(last.storage_key) if last else None,
+            answered=tuple(answered),
+            threads=self._ctx.settings.worker.threads,
+        )
+
+    def _write_rows(self, dataset: Dataset, fraction: float, seed: int) -> None:
+        held_out = validation_rows(dataset.row_count, fraction, seed)
+        train, validation = self.path / specs.TRAIN_ROWS, self.path / specs.VALIDATION_ROWS
+        with train.open("wb") as keep, validation.open("wb") as hold:
+            for number, row in enumerate(datasets.iter_rows(self._ctx.storage, dataset)):
+                (hold if number in held_out else keep).write(_encode(row) + b"\n")
+
+    def _intake(self) -> specs.IntakeSpec:
+        dataset = datasets.get_dataset(self._session, self._job.subject_id)
+        return specs.IntakeSpec(source=self._ctx.storage.path(dataset.source_key), filename=dataset.filename)
+
+    def _audit(self) -> specs.AuditSpec:
+        wish = self._job.config
+        dataset = datasets.get_dataset(self._session, self._job.subject_id)
+        default = TrainConfig(base_model=wish["base_model"])
+        self._write_rows(dataset, default.validation_split, default.seed)
+        model = self._model(wish["base_model"], wish["revision"])
+        return specs.AuditSpec(model=model, max_seq_length=wish["max_seq_length"])
+
+    def _training(self) -> tuple[Job, TrainConfig]:
+        training = jobs.get_job(self._session, self._job.subject_id)
+        return training, TrainConfig.model_validate(training.config)
+
+    def _export(self) -> specs.ExportSpec:
+        training, config = self._training()
+        adapter = self._artifact(training, "adapter", "")
+        settings = self._ctx.settings
+        asked = [
+            specs.AskedQuestion(question=pair.question, answer=pair.after.text if pair.after else "")
+            for pair in answer_pairs(self._session, training)
+        ]
+        return specs.ExportSpec(
+            model=self._model(config.base_model, config.revision),
+            adapter=self._ctx.storage.path(adapter.storage_key),
+            artifact=self._job.config["artifact"],
+            quant=self._job.config["quant"],
+            merged=self._ctx.storage.path(f"runs/{training.id}/merged"),
+            name=file_stem(training.name),
+            asked=tuple(asked),
+            llama_cpp_dir=settings.models.llama_cpp_dir,
+            converter_dir=settings.converter,
+            out=self.path / "out",
+            threads=1,
+        )
+
+    def _artifact(self, training: Job, kind: str, quant: str) -> Artifact:
+        for artifact in list_artifacts(self._session, training.id or 0):
+            if (artifact.kind, artifact.quant) == (kind, quant):
+                return artifact
+        message = f"The {kind} {quant} of this training is gone. Export it again.".replace("  ", " ")
+        raise NotFoundError(message)
+
+    def _push(self) -> specs.PushSpec:
+        training, config = self._training()
+        wish = self._job.config
+        self._give_token()
+        if HUB_TOKEN not in self.secrets:
+            raise ConflictError("There is no Hub token. Enter a token with write permission in Settings.")
+        files = [self._push_file(training, kind, quant) for kind, quant in wish["what"]]
+        return specs.PushSpec(
+            repo_id=wish["repo_id"],
+            private=wish["private"],
+            files=tuple(files),
+            card=self._card(training, config),
+        )
+
+    def _push_file(self, training: Job, kind: str, quant: str) -> specs.PushFile:
+        artifact = self._artifact(training, kind, quant)
+        path = self._ctx.storage.path(artifact.storage_key)
+        return specs.PushFile.model_validate({"artifact": kind, "quant": quant, "path": path})
+
+    def _card(self, training: Job, config: TrainConfig) -> dict[str, str | int | float | list[str]]:
+        dataset = self._session.get(Dataset, training.subject_id)
+        known = find(config.base_model)
+        return {
+            "name": training.name,
+            "base_model": config.base_model,
+            "licence": known.licence if known else "",
+            "dataset": dataset.name if dataset else "",
+            "rows": dataset.row_count if dataset else 0,
+            "steps": training.step,
+            "learning_rate": config.learning_rate,
+            "lora_r": config.lora_r,
+            "lora_alpha": config.lora_alpha,
+            "effective_batch_size": config.effective_batch_size,
+            "questions": [question.prompt for question in config.questions],
+            **{f"score_{name}": _change(sides) for name, sides in scores(self._session, training.id or 0).items()},
+        }
+
+
+def _change(sides: dict[str, float]) -> str:
+    """`4.1842 → 2.5222`, as far as both are known."""
+    return " → ".join(f"{sides[side]:.4f}" for side in SIDES if side in sides)
