@@ -1,0 +1,129 @@
+"""`tunedeck up | demo | web | worker | db upgrade | doctor`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.core.net import is_loopback
+from app.core.settings import Settings, get_settings
+from app.serve import refusal
+
+if TYPE_CHECKING:
+    from app.supervisor import Supervisor
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+db = typer.Typer(no_args_is_help=True)
+app.add_typer(db, name="db", help="The database.")
+
+
+def _refuse(message: str) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def up() -> None:
+    """Start everything on this machine: page, workers and broker. Ctrl-C ends it."""
+    settings = _checked(get_settings())
+    with _running(settings) as supervisor:
+        typer.echo(f"Data: {settings.root}\nCtrl-C ends it.")
+        supervisor.mind()
+
+
+@app.command()
+def demo(
+    leave: Annotated[bool, typer.Option("--exit", help="End when the sample job has ended.")] = False,
+) -> None:
+    """Start everything, load the sample data set, run the sample job, and show its answers before and after."""
+    from app.demo_run import DemoRun
+
+    settings = _checked(get_settings())
+    with _running(settings) as supervisor:
+        run = DemoRun(settings, supervisor.address, typer.echo)
+        run.begin()
+        supervisor.mind(lambda: run.follow() and leave)
+    if leave:
+        raise typer.Exit(run.exit_code)
+
+
+@contextmanager
+def _running(settings: Settings) -> Iterator[Supervisor]:
+    """Everything up; ended tidily however the body ends."""
+    from app.core.logging import setup_logging
+    from app.supervisor import SetupError, Supervisor
+
+    setup_logging("WARNING")
+    supervisor = Supervisor(settings)
+    refusal_text = ""
+    try:
+        supervisor.start()
+        typer.echo(f"Tunedeck is ready: {supervisor.address}")
+        yield supervisor
+    except SetupError as exc:
+        refusal_text = str(exc)
+    finally:
+        if not refusal_text:
+            typer.echo("Stopping…")
+        supervisor.stop()
+    if refusal_text:
+        raise _refuse(refusal_text)
+
+
+def _checked(settings: Settings) -> Settings:
+    if not is_loopback(settings.web.host):
+        raise _refuse(refusal(settings.web.host))
+    return settings
+
+
+@app.command()
+def web() -> None:
+    """Start the web process alone."""
+    from app.serve import main as serve
+
+    serve()
+
+
+@app.command()
+def worker(queue: Annotated[str, typer.Argument(help="gpu or light")]) -> None:
+    """Start the worker process of one queue. A host runs one for each."""
+    if queue not in ("gpu", "light"):
+        raise _refuse("The queue is either gpu (training) or light (everything else).")
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.celery_app", queue])  # noqa: S606 - our own program
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the schema to the newest version."""
+    from app.core.migrate import upgrade
+
+    settings = get_settings()
+    settings.root.mkdir(parents=True, exist_ok=True)
+    upgrade(settings.database)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has and what is missing, with what to do."""
+    from app.doctor import examine
+
+    healthy = True
+    for finding in examine(get_settings()):
+        healthy = healthy and finding.good
+        typer.echo(f"{'ok  ' if finding.good else 'MISS'}  {finding.what}: {finding.detail}")
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the `tunedeck` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What routes ask for: the context, a session that is one transaction, and a small form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Path, Request
+from sqlmodel import Session
+from starlette.datastructures import FormData
+
+from app.core.context import Context
+from app.domain.errors import InvalidError, TooLargeError
+from app.web.guard import SAFE_METHODS
+
+MAX_FORM_BYTES = 1_000_000
+MAX_ID = 2**31 - 1  # what both databases hold
+#: A row's number in a path: anything else is no address of ours.
+Id = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+def get_context(request: Request) -> Context:
+    """The context of this web process."""
+    context: Context = request.app.state.ctx
+    return context
+
+
+ContextDep = Annotated[Context, Depends(get_context)]
+
+
+def get_session(request: Request, ctx: ContextDep) -> Iterator[Session]:
+    """One transaction for this request; a writer says so at its start."""
+    with ctx.db.session(write=request.method not in SAFE_METHODS) as session:
+        yield session
+
+
+# scope="function": committed before the answer is sent, so that the GET after a redirect finds the row.
+SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+
+
+async def get_form(request: Request) -> FormData:
+    """The fields of a url-encoded form of at most a megabyte; files have a road of their own (`upload`)."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            raise TooLargeError("This form holds more than 1 MB. Shorten the questions.")
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=500)
+        return FormData([(name, value) for name, value in fields])
+    except ValueError as exc:
+        raise InvalidError("This form could not be read. Go back and send it again.") from exc
+
+
+FormDep = Annotated[FormData, Depends(get_form)]
+
+
+def text(form: FormData, name: str, default: str = "") -> str:
+    """One text field, stripped."""
+    value = form.get(name, default)
+    return value.strip() if isinstance(value, str) else default

@@ -1,0 +1,86 @@
+"""The one table that turns an exception into a page, a fragment or JSON."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app.core.storage import KeyOutsideRootError
+from app.domain.errors import DomainError
+from app.web.guard import SECURITY_HEADERS
+from app.web.render import refusal
+from app.web.render import translate as _
+
+log = logging.getLogger(__name__)
+TITLES = {
+    400: "That did not work",
+    404: "Not found",
+    405: "That did not work",
+    409: "That can't be done now",
+    413: "Too large",
+    422: "Something is wrong with that",
+    500: "Something broke",
+    507: "The disk is full",
+}
+
+
+def wants_json(request: Request) -> bool:
+    """Whether the caller asked for JSON rather than a page."""
+    accept = request.headers.get("accept", "")
+    return "application/json" in accept and "text/html" not in accept
+
+
+def show(request: Request, status: int, message: str, *, field: str = "", details: str = "") -> Response:
+    """The error as the caller can read it."""
+    if wants_json(request):
+        return JSONResponse({"error": message, "field": field}, status)
+    title = _(TITLES.get(status, TITLES[400]))
+    return refusal(request, status, title=title, message=message, advice="", details=details)
+
+
+def _domain(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, DomainError)
+    return show(request, exc.status, exc.message, field=exc.field)
+
+
+def _http(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)
+    said = {404: _("There is nothing at this address."), 405: _("This address does not take that kind of request.")}
+    return show(request, exc.status_code, said.get(exc.status_code, str(exc.detail)))
+
+
+def _invalid(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    if any(error["loc"][0] == "path" for error in exc.errors()):
+        return show(request, 404, _("There is nothing at this address."))
+    return show(request, 422, _("A part of this address or form can't be read. Go back and try again."))
+
+
+def _outside(request: Request, _exc: Exception) -> Response:
+    return show(request, 404, _("There is no such file."))
+
+
+def _bug(request: Request, exc: Exception) -> Response:
+    reference = secrets.token_hex(4)
+    log.error("Error %s at %s %s", reference, request.method, request.url.path, exc_info=exc)
+    said = _(
+        "Something broke on the server. What you asked for was not done. The log tells more under %(ref)s.",
+        ref=reference,
+    )
+    response = show(request, 500, said)
+    response.headers.update(SECURITY_HEADERS)  # this answer is made outside the guard
+    return response
+
+
+def install(app: FastAPI) -> None:
+    """Every exception a route may raise has its handler here."""
+    app.add_exception_handler(DomainError, _domain)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(KeyOutsideRootError, _outside)
+    app.add_exception_handler(Exception, _bug)

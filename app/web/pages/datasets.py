@@ -1,0 +1,185 @@
+"""Data sets: list, upload, what was understood, and what to do about problems."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request
+from sqlmodel import Session
+from starlette.responses import JSONResponse, Response
+
+from app.core.context import Context
+from app.domain.datasets import service
+from app.domain.datasets.formats import sniff
+from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.errors import DomainError, InvalidError, NoSpaceError, TooLargeError
+from app.domain.jobs import service as jobs
+from app.domain.jobs.states import JobKind
+from app.domain.models.catalogue import check_model
+from app.web.deps import ContextDep, FormDep, Id, SessionDep, get_context, text
+from app.web.errors import wants_json
+from app.web.incoming import Received, receive
+from app.web.render import page, put_flash, see_other
+from app.web.render import translate as _
+from app.web.views.audits import audit_view
+from app.web.views.datasets import dataset_view, first_look, problem_view, row_view
+
+router = APIRouter()
+#: Bytes left free on the disk after an upload: room for the canonical rows comes on top.
+SPARE_BYTES = 256_000_000
+#: What the form around a file may weigh.
+FORM_OVERHEAD = 20_000
+ROWS_A_PAGE, PROBLEMS_A_PAGE = 10, 50
+Offset = Annotated[int, Query(ge=0, le=10**12)]
+
+
+@router.get("/datasets")
+def list_page(request: Request, session: SessionDep) -> Response:
+    """All data sets."""
+    found = service.list_datasets(session)
+    intakes = {job.subject_id: job for job in reversed(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=500))}
+    views = [dataset_view(dataset, intakes.get(dataset.id or 0)) for dataset in found]
+    return page(request, "datasets/list.html", datasets=views)
+
+
+@router.get("/datasets/new")
+def new_page(request: Request, ctx: ContextDep) -> Response:
+    """The upload form."""
+    return _form(request, ctx)
+
+
+def _form(request: Request, ctx: Context, error: str = "", status_code: int = 200) -> Response:
+    most = ctx.settings.web.max_upload_bytes
+    return page(request, "datasets/new.html", status_code=status_code, error=error, max_bytes=most)
+
+
+@router.post("/datasets")
+async def upload(request: Request) -> Response:
+    """Take a file off the wire and lead to its page. The same for the plain form (303) and a script (JSON)."""
+    ctx = get_context(request)
+    try:
+        _check_size(request, ctx)
+        received = await receive(request, ctx.storage, max_bytes=ctx.settings.web.max_upload_bytes)
+        location, said = await anyio.to_thread.run_sync(_keep, ctx, received)
+    except DomainError as exc:
+        return await anyio.to_thread.run_sync(_refuse, request, ctx, exc)
+    if not wants_json(request):
+        return see_other(request, location, said, "")
+    response = JSONResponse({"location": location}, 201, {"location": location})
+    if said:
+        put_flash(response, said, "")
+    return response
+
+
+def _refuse(request: Request, ctx: Context, exc: DomainError) -> Response:
+    if wants_json(request):
+        return JSONResponse({"error": exc.message, "field": exc.field}, exc.status)
+    return _form(request, ctx, exc.message, exc.status)
+
+
+def _check_size(request: Request, ctx: Context) -> None:
+    """Refuse by the headers, before the first byte is read."""
+    length = request.headers.get("content-length", "")
+    size = int(length) if length.isascii() and length.isdigit() else 0
+    most = ctx.settings.web.max_upload_bytes
+    if size > most + FORM_OVERHEAD:
+        raise TooLargeError(_("This file is larger than the server accepts (%(n)s bytes).", n=most), field="file")
+    if 2 * size + SPARE_BYTES > ctx.storage.free_bytes():
+        raise NoSpaceError(_("The server's disk has no room for this file. Delete what is not needed."), field="file")
+
+
+def _keep(ctx: Context, received: Received) -> tuple[str, str]:
+    """A data set out of the received bytes: its address, and a word if the same file was here already."""
+    try:
+        return _store(ctx, received)
+    except BaseException:
+        ctx.storage.delete(received.key)
+        raise
+
+
+def _store(ctx: Context, received: Received) -> tuple[str, str]:
+    part = ctx.storage.path(received.key)
+    with part.open("rb") as file:
+        refusal = sniff(file.read(65_536))
+    if refusal:
+        raise InvalidError(refusal, field="file")
+    with ctx.db.session(write=True) as session:
+        known = service.find_by_hash(session, received.sha256)
+        if known is not None and known.state != DatasetState.FAILED:
+            part.unlink()
+            return f"/datasets/{known.id}", _("This very file is here already, as “%(name)s”.", name=known.name)
+        key = f"datasets/src-{received.sha256[:16]}-{part.stem[:8]}.jsonl"
+        part.rename(ctx.storage.make_parent(key))
+        dataset = service.create_from_upload(
+            session,
+            ctx.bells,
+            name=received.name or received.filename.removesuffix(".jsonl").removesuffix(".json"),
+            filename=received.filename,
+            size=received.size,
+            sha256=received.sha256,
+            source_key=key,
+        )
+        return f"/datasets/{dataset.id}", ""
+
+
+@router.get("/datasets/{dataset_id}")
+def detail_page(
+    request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id, row: Offset = 0, problem: Offset = 0
+) -> Response:
+    """What was understood of a file, its conversations, its problems, its audits."""
+    dataset = service.get_dataset(session, dataset_id)
+    return page(request, "datasets/detail.html", **_detail(session, ctx, dataset, row, problem))
+
+
+def _detail(session: Session, ctx: Context, dataset: Dataset, row: int, problem: int) -> dict[str, Any]:
+    dataset_id = dataset.id or 0
+    intake = next(iter(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), subject_id=dataset_id, limit=1)), None)
+    audits = jobs.list_jobs(session, kinds=(JobKind.AUDIT,), subject_id=dataset_id, limit=20)
+    uses = jobs.list_jobs(session, kinds=(JobKind.TRAIN,), subject_id=dataset_id, limit=10)
+    rows = service.preview_rows(ctx.storage, dataset, row, ROWS_A_PAGE)
+    return {
+        "dataset": dataset_view(dataset, intake),
+        "look": first_look(ctx.storage, dataset) if not dataset.rows_key else None,
+        "rows": [row_view(number, canonical) for number, canonical in enumerate(rows, start=row)],
+        "row_start": row,
+        "rows_a_page": ROWS_A_PAGE,
+        "problems": [problem_view(p) for p in service.problems(session, dataset_id, PROBLEMS_A_PAGE, problem)],
+        "problem_start": problem,
+        "problems_a_page": PROBLEMS_A_PAGE,
+        "audits": [audit_view(job) for job in audits],
+        "uses": uses,
+    }
+
+
+@router.post("/datasets/{dataset_id}/accept")
+def accept(request: Request, session: SessionDep, dataset_id: Id) -> Response:
+    """Go on with the good rows."""
+    service.accept_good_rows(session, dataset_id)
+    return see_other(request, f"/datasets/{dataset_id}", _("Going on with the good rows."))
+
+
+@router.post("/datasets/{dataset_id}/rename")
+def rename(request: Request, session: SessionDep, dataset_id: Id, form: FormDep) -> Response:
+    """Another name."""
+    service.rename(session, dataset_id, text(form, "name"))
+    return see_other(request, f"/datasets/{dataset_id}", _("Renamed."))
+
+
+@router.post("/datasets/{dataset_id}/audit")
+def audit(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id, form: FormDep) -> Response:
+    """Look at the rows as a model's tokenizer sees them."""
+    base_model = text(form, "base_model")
+    refusal = check_model(ctx.settings, base_model)
+    if refusal:
+        raise InvalidError(refusal, field="base_model")
+    service.request_audit(session, ctx.bells, dataset_id, base_model)
+    return see_other(request, f"/datasets/{dataset_id}#audits", _("The audit is on its way."))
+
+
+@router.post("/datasets/{dataset_id}/delete")
+def delete(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id) -> Response:
+    """Forget the data set."""
+    name = service.get_dataset(session, dataset_id).name
+    service.delete_dataset(session, ctx.bells, dataset_id)
+    return see_other(request, "/datasets", _("“%(name)s” was deleted.", name=name))

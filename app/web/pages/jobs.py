@@ -1,0 +1,234 @@
+"""Jobs: the list, the page of one, what can be done with it, its curves as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from sqlmodel import Session
+from starlette.responses import JSONResponse, Response
+
+from app.core.context import Context
+from app.core.live import Bells
+from app.domain.datasets import service as datasets
+from app.domain.evaluations import service as evaluations
+from app.domain.exports import service as exports
+from app.domain.jobs import service
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import FINAL, LEASED, LIVE, JobKind, JobState
+from app.domain.metrics import service as metrics
+from app.domain.metrics.pace import seconds_per_step
+from app.domain.workers import service as workers
+from app.web.deps import ContextDep, FormDep, Id, SessionDep, text
+from app.web.render import page, see_other
+from app.web.render import translate as _
+from app.web.views.answers import pair_view
+from app.web.views.exports import export_views, push_views
+from app.web.views.fields import settings_view
+from app.web.views.jobs import job_view, log_view, phase_items
+from app.web.views.numbers import score_items, stat_items
+
+router = APIRouter(prefix="/jobs")
+PAGE_SIZE = 50
+#: Parts of the page of a job that follow its events by themselves.
+PARTIALS = {
+    "job-progress": "jobs/_progress.html",
+    "job-answers": "jobs/_answers.html",
+    "job-exports": "jobs/_exports.html",
+}
+WAITING = frozenset({JobState.QUEUED, JobState.PAUSED})
+FILTERS: dict[str, frozenset[JobState] | None] = {
+    "all": None,
+    "running": LEASED,
+    "waiting": WAITING,
+    "done": frozenset({JobState.SUCCEEDED}),
+    "failed": frozenset({JobState.FAILED, JobState.CANCELLED}),
+}
+
+
+@router.get("")
+def list_page(
+    request: Request, session: SessionDep, show: str = "all", start: Annotated[int, Query(ge=0, le=10**9)] = 0
+) -> Response:
+    """All trainings, newest first."""
+    states = FILTERS.get(show)
+    found = service.list_jobs(session, states=states, limit=PAGE_SIZE + 1, offset=start)
+    counts = service.count_by_state(session)
+    rows = job_rows(session, found[:PAGE_SIZE])
+    tabs = [_tab(name, show, counts) for name in FILTERS]
+    more = len(found) > PAGE_SIZE
+    return page(request, "jobs/list.html", rows=rows, tabs=tabs, show=show, start=start, more=more, page_size=PAGE_SIZE)
+
+
+def _tab(name: str, show: str, counts: dict[str, int]) -> dict[str, Any]:
+    states = FILTERS[name]
+    words = {
+        "all": _("All"),
+        "running": _("Running"),
+        "waiting": _("Waiting"),
+        "done": _("Succeeded"),
+        "failed": _("Failed"),
+    }
+    count = sum(number for state, number in counts.items() if states is None or state in states)
+    return {"href": f"/jobs?show={name}", "label": words[name], "current": name == show, "count": count}
+
+
+def job_rows(session: Session, found: list[Job]) -> list[dict[str, Any]]:
+    """Jobs with data set, curve and time left, for any list: three queries, however many jobs."""
+    names = datasets.names(session, (job.subject_id for job in found))
+    curves = metrics.sparklines(session, [job.id or 0 for job in found])
+    paces = seconds_per_step(session, [job for job in found if job.state == JobState.RUNNING])
+    return [
+        {
+            "job": job_view(job, paces.get(job.id or 0)),
+            "dataset": names.get(job.subject_id, ""),
+            "curve": curves.get(job.id or 0, []),
+        }
+        for job in found
+    ]
+
+
+@router.get("/{job_id}")
+def detail_page(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+    """One job. Intakes and audits lead to their data set, exports and pushes to their training."""
+    job = service.get_job(session, job_id)
+    if job.kind in {JobKind.INTAKE, JobKind.AUDIT}:
+        return see_other(request, f"/datasets/{job.subject_id}")
+    if job.kind != JobKind.TRAIN:
+        return see_other(request, f"/jobs/{job.subject_id}#exports")
+    return page(request, "jobs/detail.html", partials=PARTIALS, **_detail(session, ctx, job))
+
+
+def _detail(session: Session, ctx: Context, job: Job) -> dict[str, Any]:
+    job_id = job.id or 0
+    # Read first: what is committed after this number reaches the page as an event.
+    seq = job.event_seq
+    makers = exports.export_jobs(session, job_id)
+    scores = evaluations.scores(session, job_id)
+    latest = metrics.latest(session, job_id)
+    pace = seconds_per_step(session, [job]) if job.state == JobState.RUNNING else {}
+    return {
+        "job": job_view(job, pace.get(job_id)),
+        "seq": seq,
+        "live": job.job_state in LIVE or any(maker.job_state in LIVE for maker in makers),
+        "dataset": datasets.names(session, [job.subject_id]).get(job.subject_id, ""),
+        "phases": phase_items(job),
+        "stats": stat_items(job, latest, metrics.first(session, job_id), _newest(session, job_id)) if latest else [],
+        "scores": score_items(scores),
+        "pairs": [pair_view(pair) for pair in evaluations.answer_pairs(session, job)],
+        "log": [log_view(event) for event in service.log_lines(session, job_id)],
+        "settings": settings_view(job.config),
+        "exports": export_views(ctx.storage, exports.list_artifacts(session, job_id), makers),
+        "pushes": push_views(makers),
+        "waiting": _waiting(session, job),
+        "has_metrics": bool(latest),
+    }
+
+
+def _newest(session: Session, job_id: int) -> dict[str, dict[str, Any]]:
+    """The newest payload of each kind of event that tells how things stand now."""
+    found = {kind: service.last_of_kind(session, job_id, kind) for kind in ("metric", "gpu")}
+    return {kind: event.payload for kind, event in found.items() if event is not None}
+
+
+def _waiting(session: Session, job: Job) -> dict[str, Any] | None:
+    """Why a queued job has not started."""
+    if job.state != JobState.QUEUED:
+        return None
+    return {
+        "position": service.queue_position(session, job),
+        "served": workers.someone_serves(session, job.queue),
+        "queue": job.queue,
+        "not_before": job.not_before,
+        "losses": job.losses,
+    }
+
+
+@router.get("/{job_id}/metrics.json")
+def metrics_json(session: SessionDep, job_id: Id) -> JSONResponse:
+    """Every curve of the job, thinned, and the event number they hold at."""
+    job = service.get_job(session, job_id)
+    found = metrics.series(session, job_id)
+    return JSONResponse({"series": {name: [list(x), list(y)] for name, (x, y) in found.items()}, "seq": job.event_seq})
+
+
+def _act(
+    request: Request, session: Session, bells: Bells, job_id: int, act: Callable[[Session, Bells, int], None], said: str
+) -> Response:
+    act(session, bells, job_id)
+    job = service.get_job(session, job_id)
+    place = f"/jobs/{job_id}" if job.kind == JobKind.TRAIN else _home_of(job)
+    return see_other(request, place, said)
+
+
+def _home_of(job: Job) -> str:
+    return (
+        f"/datasets/{job.subject_id}"
+        if job.kind in {JobKind.INTAKE, JobKind.AUDIT}
+        else f"/jobs/{job.subject_id}#exports"
+    )
+
+
+@router.post("/{job_id}/cancel")
+def cancel(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+    """Stop for good."""
+    waiting = service.get_job(session, job_id).job_state in WAITING
+    said = _("Cancelled.") if waiting else _("Cancelling. It stops at its next step.")
+    return _act(request, session, ctx.bells, job_id, service.cancel, said)
+
+
+@router.post("/{job_id}/pause")
+def pause(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+    """Save a checkpoint and leave the worker."""
+    return _act(request, session, ctx.bells, job_id, service.pause, _("Pausing after the next checkpoint."))
+
+
+@router.post("/{job_id}/resume")
+def resume(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+    """Go on from the last checkpoint."""
+    return _act(
+        request, session, ctx.bells, job_id, service.resume, _("Queued again. It goes on from its last checkpoint.")
+    )
+
+
+@router.post("/{job_id}/retry")
+def retry(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+    """A new job with the same settings."""
+    job = service.retry(session, ctx.bells, job_id)
+    place = f"/jobs/{job.id}" if job.kind == JobKind.TRAIN else _home_of(job)
+    return see_other(request, place, _("Queued again as a new job."))
+
+
+@router.post("/{job_id}/delete")
+def delete(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+    """Cancel it if it lives, and forget it with its files."""
+    job = service.get_job(session, job_id)
+    running = job.job_state not in FINAL
+    place = "/jobs" if job.kind == JobKind.TRAIN else _home_of(job)
+    service.delete(session, ctx.bells, job_id)
+    stopping = _("“%(name)s” is being stopped and will be deleted.", name=job.name)
+    gone = _("“%(name)s” was deleted.", name=job.name)
+    return see_other(request, place, stopping if running else gone)
+
+
+@router.post("/{job_id}/export")
+def export(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id, form: FormDep) -> Response:
+    """Make an artifact."""
+    exports.request_export(session, ctx.bells, job_id, text(form, "artifact"), text(form, "quant"))
+    return see_other(request, f"/jobs/{job_id}#exports")
+
+
+@router.post("/{job_id}/push")
+def push(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id, form: FormDep) -> Response:
+    """Send artifacts to the Hub."""
+    what = [(kind, quant) for kind, _sep, quant in (str(value).partition(":") for value in form.getlist("what"))]
+    exports.request_push(
+        session,
+        ctx.bells,
+        job_id,
+        repo_id=text(form, "repo_id"),
+        private=text(form, "visibility") != "public",
+        what=what,
+    )
+    return see_other(request, f"/jobs/{job_id}#exports", _("The push is on its way."))

@@ -1,0 +1,150 @@
+"""A new job: the form, the panel that says what will happen, the questions proposed from the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from sqlmodel import Session
+from starlette.responses import Response
+
+from app.core.context import Context
+from app.domain.datasets import service as datasets
+from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.errors import InvalidError
+from app.domain.jobs import service as jobs
+from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.launch import launch_training
+from app.domain.models.catalogue import check_model, offered
+from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
+from app.web.render import page, see_other
+from app.web.views.audits import AuditView, audit_view
+from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_NAME, SPLIT, defaults, written
+from app.web.views.job_form import SHOWN_QUESTIONS, JobForm, put_questions, read_form, to_config
+from app.web.views.outlook import outlook
+
+router = APIRouter(prefix="/jobs")
+Ref = Annotated[int, Query(ge=0, le=MAX_ID)]
+
+
+@router.get("/new")
+def new_page(request: Request, session: SessionDep, ctx: ContextDep, dataset: Ref = 0, like: Ref = 0) -> Response:
+    """The form, pre-filled; `like` copies the settings of another job."""
+    form = _copy_of(session, like) if like else JobForm()
+    ready = [row for row in datasets.list_datasets(session) if row.state == DatasetState.READY]
+    chosen = next((row for row in ready if row.id == (dataset or form.number)), ready[0] if ready else None)
+    if chosen is not None:
+        form.dataset_id = str(chosen.id)
+        form.name = form.name or chosen.name
+        if not like:
+            put_questions(form, datasets.propose_questions(ctx.storage, chosen, count=SHOWN_QUESTIONS))
+    if not form.values["base_model"]:
+        form.values["base_model"] = next(
+            (offer.model.hub_id for offer in offered(ctx.settings) if not offer.why_not), ""
+        )
+    return _show(request, session, ctx, form)
+
+
+def _copy_of(session: Session, job_id: int) -> JobForm:
+    job = jobs.get_job(session, job_id)
+    values = defaults()
+    for name in BY_NAME:
+        value = job.config.get(name)
+        if value is not None:
+            values[name] = (
+                tuple(value) if isinstance(value, list) else value if isinstance(value, bool) else written(name, value)
+            )
+    return JobForm(str(job.subject_id), job.name, values, list(job.config.get("questions", [])))
+
+
+def _show(request: Request, session: Session, ctx: Context, form: JobForm, status_code: int = 200) -> Response:
+    rows = datasets.list_datasets(session)
+    return page(
+        request,
+        "jobs/new.html",
+        status_code=status_code,
+        form=form,
+        datasets=rows,
+        offers=offered(ctx.settings),
+        basic=BASIC,
+        split=SPLIT,
+        advanced=ADVANCED,
+        advanced_open=bool(form.errors.keys() & ADVANCED_NAMES),
+        shown_questions=SHOWN_QUESTIONS,
+        **_panel(session, ctx, form, start=False),
+    )
+
+
+@router.post("")
+def launch(request: Request, session: SessionDep, ctx: ContextDep, fields: FormDep) -> Response:
+    """Queue the job, or show the form again with what is wrong."""
+    form = read_form(fields)
+    config = to_config(form)
+    try:
+        if config is None:
+            _check_rest(ctx, form)
+            return _show(request, session, ctx, form, 422)
+        job = launch_training(session, ctx.bells, ctx.settings, dataset_id=form.number, name=form.name, config=config)
+    except InvalidError as exc:
+        form.errors |= exc.errors
+        return _show(request, session, ctx, form, 422)
+    return see_other(request, f"/jobs/{job.id}")
+
+
+def _check_rest(ctx: Context, form: JobForm) -> None:
+    """What the config cannot know, so that all errors are told at once."""
+    if not form.name:
+        form.errors.setdefault("name", "Give the tuned model a name.")
+    if not form.number:
+        form.errors.setdefault("dataset_id", "Choose a data set.")
+    refusal = check_model(ctx.settings, form.values["base_model"]) if form.values["base_model"] else ""
+    if refusal:
+        form.errors.setdefault("base_model", refusal)
+
+
+@router.post("/new/panel")
+def panel(request: Request, session: SessionDep, ctx: ContextDep, fields: FormDep) -> Response:
+    """The panel for what is typed now; starts the audit it needs."""
+    form = read_form(fields)
+    return page(request, "jobs/_panel.html", **_panel(session, ctx, form, start=True))
+
+
+@router.post("/new/questions")
+def questions(request: Request, session: SessionDep, ctx: ContextDep, fields: FormDep) -> Response:
+    """Questions proposed from the rows of the data set chosen now."""
+    form = read_form(fields)
+    dataset = datasets.get_dataset(session, form.number)
+    put_questions(form, datasets.propose_questions(ctx.storage, dataset, count=SHOWN_QUESTIONS))
+    return page(request, "jobs/_questions.html", form=form, shown_questions=SHOWN_QUESTIONS)
+
+
+def _panel(session: Session, ctx: Context, form: JobForm, *, start: bool) -> dict[str, Any]:
+    """Context of the panel. A field that is wrong shows up here as the first sentence, not as an error page."""
+    form = replace(form, errors={})
+    config = to_config(form)
+    dataset = _dataset(session, form.number)
+    if dataset is None or config is None:
+        return {
+            "outlook": None,
+            "audit": None,
+            "panel_errors": list(form.errors.values()),
+            "has_data": dataset is not None,
+        }
+    refusal = check_model(ctx.settings, config.base_model)
+    audit = _audit(session, ctx, dataset, config, start=start) if not refusal else None
+    found = outlook(session, dataset, config, audit)
+    return {"outlook": found, "audit": audit, "panel_errors": [refusal] if refusal else [], "has_data": True}
+
+
+def _dataset(session: Session, number: int) -> Dataset | None:
+    rows = [row for row in datasets.list_datasets(session) if row.id == number and row.state == DatasetState.READY]
+    return rows[0] if rows else None
+
+
+def _audit(session: Session, ctx: Context, dataset: Dataset, config: TrainConfig, *, start: bool) -> AuditView | None:
+    key = (dataset.id or 0, config.base_model, config.revision, config.max_seq_length)
+    job = datasets.find_audit(session, *key)
+    if job is None and start:
+        job = datasets.request_audit(session, ctx.bells, *key)
+    return audit_view(job) if job is not None else None

@@ -1,0 +1,85 @@
+"""Settings: the Hub token (write-only), where things live, which versions run. No secret is ever shown."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.core.context import Context
+from app.domain.errors import InvalidError
+from app.domain.secrets import service as secrets
+from app.web import filters
+from app.web.deps import ContextDep, FormDep, SessionDep, text
+from app.web.render import page, see_other
+from app.web.render import translate as _
+
+router = APIRouter(prefix="/settings")
+PACKAGES = ("tunedeck", "fastapi", "sqlmodel", "celery", "torch", "transformers", "trl", "peft", "unsloth", "xllamacpp")
+
+
+@router.get("")
+def show(request: Request, session: SessionDep, ctx: ContextDep) -> Response:
+    """Everything that can be seen; what can be changed here has a form."""
+    return _page(request, session, ctx)
+
+
+def _page(request: Request, session: SessionDep, ctx: Context, error: str = "", status_code: int = 200) -> Response:
+    return page(
+        request,
+        "settings/settings.html",
+        status_code=status_code,
+        token=secrets.find_secret(session, secrets.HUB_TOKEN),
+        error=error,
+        hub=ctx.settings.hub,
+        places=_places(ctx),
+        versions=_versions(),
+    )
+
+
+@router.post("/hub-token")
+def set_token(request: Request, session: SessionDep, ctx: ContextDep, form: FormDep) -> Response:
+    """Keep the token, encrypted."""
+    try:
+        secrets.set_secret(session, ctx.settings, secrets.HUB_TOKEN, text(form, "hub_token"))
+    except InvalidError as exc:
+        return _page(request, session, ctx, exc.message, exc.status)
+    return see_other(request, "/settings", _("The token was saved. It is used from the next job on."))
+
+
+@router.post("/hub-token/delete")
+def delete_token(request: Request, session: SessionDep) -> Response:
+    """Forget the token."""
+    secrets.delete_secret(session, secrets.HUB_TOKEN)
+    return see_other(request, "/settings", _("The token was deleted."))
+
+
+def _places(ctx: Context) -> list[dict[str, Any]]:
+    settings = ctx.settings
+    return [
+        {"label": _("Data folder"), "value": str(settings.root)},
+        {"label": _("Free space"), "value": filters.filesize(ctx.storage.free_bytes())},
+        {"label": _("Database"), "value": _without_password(settings.database)},
+        {"label": _("Broker"), "value": _without_password(settings.redis)},
+        {"label": _("Base models"), "value": str(settings.model_cache)},
+        {"label": _("Largest upload"), "value": filters.filesize(settings.web.max_upload_bytes)},
+    ]
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else url
+
+
+def _versions() -> list[dict[str, Any]]:
+    out = [{"label": "Python", "value": platform.python_version()}]
+    for name in PACKAGES:
+        try:
+            out.append({"label": name, "value": version(name)})
+        except PackageNotFoundError:
+            out.append({"label": name, "value": _("not installed")})
+    return out

@@ -1,0 +1,63 @@
+"""Workers: which machines can take work, and what they do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.domain.jobs import service as jobs
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import LEASED, JobKind
+from app.domain.workers import service
+from app.domain.workers.models import Worker
+from app.web import filters
+from app.web.deps import SessionDep
+from app.web.render import page
+from app.web.render import translate as _
+
+router = APIRouter(prefix="/workers")
+
+
+@router.get("")
+def list_page(request: Request, session: SessionDep) -> Response:
+    """All workers that are known, and the job each has."""
+    busy = {
+        (job.worker, job.queue): job for job in jobs.list_jobs(session, kinds=tuple(JobKind), states=LEASED, limit=500)
+    }
+    rows = [_row(worker, busy.get((worker.name, worker.queue))) for worker in service.list_workers(session)]
+    return page(request, "workers/list.html", workers=rows)
+
+
+def _row(worker: Worker, job: Job | None) -> dict[str, Any]:
+    alive = service.is_alive(worker)
+    badge = "offline" if not alive else "busy" if job else "online"
+    return {
+        "row": worker,
+        "badge": badge,
+        "job": job,
+        "machine": _machine(worker.facts),
+        "engines": _engines(worker.facts),
+    }
+
+
+def _machine(facts: dict[str, Any]) -> list[str]:
+    """GPUs, cores and memory in words, as far as the worker told."""
+    out = []
+    for gpu in facts.get("gpus", []):
+        name, memory = (gpu.get("name", "GPU"), gpu.get("memory_total", 0)) if isinstance(gpu, dict) else (str(gpu), 0)
+        out.append(f"{name}, {filters.filesize(memory)}" if memory else str(name))
+    cores, memory = facts.get("cores") or facts.get("cpu_count"), facts.get("memory_total") or facts.get("memory")
+    if cores:
+        out.append(_("%(n)s cores", n=cores))
+    if memory:
+        out.append(_("%(n)s memory", n=filters.filesize(memory)))
+    return out
+
+
+def _engines(facts: dict[str, Any]) -> str:
+    engines = facts.get("engines", {})
+    if isinstance(engines, dict):
+        return ", ".join(f"{name} {version}".strip() for name, version in engines.items() if version)
+    return ", ".join(str(engine) for engine in engines)

@@ -1,0 +1,119 @@
+"""Data sets as pages show them: words, badges, bubbles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from app.core.storage import LocalStorage
+from app.domain.datasets.formats import FormatError, Row, RowError, convert, detect
+from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import LIVE
+from app.web import filters
+from app.web.render import translate as _
+from app.web.render import translate_many
+
+HEAD_BYTES = 256_000
+FIRST_ROWS = 50
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """A data set, its badge and the sentence that says what it is."""
+
+    row: Dataset
+    badge: str
+    sentence: str
+    intake: Job | None
+
+    @property
+    def is_checking(self) -> bool:
+        return self.row.state == DatasetState.CHECKING
+
+    @property
+    def is_ready(self) -> bool:
+        return self.row.state == DatasetState.READY
+
+    @property
+    def needs_choice(self) -> bool:
+        return self.row.state == DatasetState.NEEDS_CHOICE and self.row.row_count > 0
+
+    @property
+    def intake_failed(self) -> bool:
+        """The check itself broke (its worker died, say), so the file was never understood."""
+        return self.is_checking and self.intake is not None and self.intake.job_state not in LIVE
+
+
+def dataset_view(dataset: Dataset, intake: Job | None = None) -> DatasetView:
+    """The data set with its words."""
+    badge = {DatasetState.NEEDS_CHOICE: "problems"}.get(DatasetState(dataset.state), dataset.state)
+    return DatasetView(dataset, str(badge), _sentence(dataset), intake)
+
+
+def _sentence(dataset: Dataset) -> str:
+    if dataset.state == DatasetState.CHECKING:
+        return _("Every line of %(file)s is being read and checked.", file=dataset.filename)
+    if dataset.state == DatasetState.FAILED:
+        return dataset.error or _("This file could not be read.")
+    rows = translate_many(
+        "%(rows)s conversation", "%(rows)s conversations", dataset.row_count, rows=filters.number(dataset.row_count)
+    )
+    parts = [_("%(rows)s in %(format)s.", rows=rows, format=_format(dataset))]
+    if reasoned := dataset.stats.get("reasoning_rows", dataset.stats.get("with_reasoning", 0)):
+        parts.append(_("%(n)s of them show the reasoning before the answer.", n=filters.number(reasoned)))
+    if dataset.problem_count:
+        lines = translate_many(
+            "%(lines)s line", "%(lines)s lines", dataset.problem_count, lines=filters.number(dataset.problem_count)
+        )
+        parts.append(_("%(lines)s could not be used.", lines=lines))
+    return " ".join(parts)
+
+
+def _format(dataset: Dataset) -> str:
+    if dataset.format == "columns":
+        return _("columns (%(names)s)", names=", ".join(dataset.mapping.values()))
+    return _("the chat format (messages)")
+
+
+def row_view(number: int, row: Row) -> dict[str, Any]:
+    """A canonical row for the `conversation` macro. Tool calls can hold anything, so they are made plain text."""
+    turns = [turn | {"tool_calls": [_call(call) for call in turn.get("tool_calls") or []]} for turn in row["messages"]]
+    return {"number": number + 1, "messages": turns}
+
+
+def _call(call: object) -> dict[str, dict[str, str]]:
+    inner = call.get("function") if isinstance(call, dict) else None
+    name = inner.get("name") if isinstance(inner, dict) else "?"
+    arguments = inner.get("arguments", "") if isinstance(inner, dict) else call
+    said = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {"function": {"name": str(name), "arguments": said}}
+
+
+def problem_view(problem: DatasetProblem) -> dict[str, Any]:
+    """A problem for the `problem` macro."""
+    return {"line": problem.line, "message": problem.message, "code": problem.code, "excerpt": problem.excerpt}
+
+
+def first_look(storage: LocalStorage, dataset: Dataset) -> dict[str, Any] | None:
+    """The first rows of the uploaded file, while its check still runs; None when nothing can be said yet."""
+    path = storage.path(dataset.source_key)
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        lines = [line for line in file.read(HEAD_BYTES).splitlines() if line.strip()][:FIRST_ROWS]
+    good, bad = _try_rows(lines)
+    return {"rows": good[:3], "good": len(good), "bad": bad, "looked": len(lines)}
+
+
+def _try_rows(lines: list[bytes]) -> tuple[list[dict[str, Any]], int]:
+    good: list[dict[str, Any]] = []
+    bad = 0
+    for number, line in enumerate(lines):
+        try:
+            parsed = json.loads(line)
+            good.append(row_view(number, convert(parsed, *detect(parsed))))
+        except (ValueError, TypeError, RowError, FormatError):
+            bad += 1
+    return good, bad

@@ -1,0 +1,75 @@
+"""The tiles of a job: where its numbers stand now, and how its scores changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.jobs.models import Job
+from app.web import filters
+from app.web.render import translate as _
+
+SCORE_WORDS = {"eval_loss": "Validation loss", "perplexity": "Perplexity"}
+#: Scores of which less is better.
+LESS_IS_BETTER = frozenset({"eval_loss", "perplexity", "loss"})
+
+
+def stat_items(
+    job: Job, latest: dict[str, float], first: dict[str, float], now: dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Items of the `stats` macro for a job that has begun to step. `now`: its newest `metric` and `gpu` payloads."""
+    if not latest:
+        return []
+    began = first.get("loss")
+    note = _("started at %(loss)s", loss=filters.loss(began)) if began is not None else ""
+    tiles = [
+        _tile(_("Loss"), filters.loss(latest.get("loss")), "loss", "loss", note),
+        _tile(_("Validation loss"), filters.loss(latest.get("eval_loss")), "eval_loss", "loss"),
+    ]
+    epoch = now.get("metric", {}).get("epoch")
+    if epoch is not None:
+        epochs = "" if job.config.get("max_steps") else _("of %(n)s", n=f"{job.config.get('num_train_epochs', 0):g}")
+        tiles.append(
+            {"label": _("Epoch"), "value": f"{epoch:.2f}", "note": epochs, "live": ("metric", "epoch", "fixed")}
+        )
+    speed = latest.get("tokens_per_second")
+    tiles.append(_tile(_("Tokens a second"), filters.number(speed) if speed else "–", "tokens_per_second", "number"))
+    return tiles + _memory(now.get("gpu", {}))
+
+
+def _memory(gpu: dict[str, Any]) -> list[dict[str, Any]]:
+    used, total = gpu.get("memory_used"), gpu.get("memory_total")
+    if not used:
+        return []
+    label = _("Memory") if gpu.get("device") == "cpu" else _("GPU memory")
+    note = _("of %(n)s", n=filters.filesize(total)) if total else ""
+    return [{"label": label, "value": filters.filesize(used), "note": note, "live": ("gpu", "memory_used", "filesize")}]
+
+
+def _tile(label: str, value: str, name: str, shape: str, note: str = "") -> dict[str, Any]:
+    return {"label": label, "value": value, "note": note, "live": ("metric", f"values.{name}", shape)}
+
+
+def score_items(scores: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """Items of the `stats` macro: each score before and after, and which way it went."""
+    return [_score(name, sides) for name, sides in sorted(scores.items())]
+
+
+def _score(name: str, sides: dict[str, float]) -> dict[str, Any]:
+    before, after = sides.get("before"), sides.get("after")
+    write = filters.loss if name.endswith("loss") else lambda value: "–" if value is None else f"{value:,.2f}"
+    item = {"label": _(SCORE_WORDS.get(name, name.replace("_", " ").capitalize())), "value": write(after)}
+    if before is None:
+        return item
+    if after is None:
+        return item | {"value": write(before), "note": _("before training")}
+    item["was"] = write(before)
+    if before:
+        better = after < before if name in LESS_IS_BETTER else after > before
+        change = abs(after - before) / abs(before)
+        way = (
+            _("%(n)s lower", n=filters.percent(change))
+            if after < before
+            else _("%(n)s higher", n=filters.percent(change))
+        )
+        item |= {"verdict": "better" if better else "worse", "note": way}
+    return item
