@@ -1,0 +1,142 @@
+"""What can be done with a job, its curves, and its files."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+import sqlalchemy as sa
+from sqlmodel import Session
+from starlette.testclient import TestClient
+
+from app.core.context import Context
+from app.domain.jobs import service as jobs
+from app.domain.jobs.models import Artifact, Job
+from app.domain.jobs.states import JobKind
+from tests.web import seeding
+
+
+def state_of(ctx: Context, job_id: int) -> str:
+    with ctx.db.session() as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        return job.state
+
+
+def test_a_running_job_pauses_resumes_and_is_cancelled(client: TestClient, ctx: Context, world: seeding.World) -> None:
+    assert client.post(f"/jobs/{world.running}/pause").headers["location"] == f"/jobs/{world.running}"
+    assert state_of(ctx, world.running) == "pausing"
+    assert client.post(f"/jobs/{world.running}/resume").status_code == 409
+    assert client.post(f"/jobs/{world.running}/cancel").status_code == 303
+    assert state_of(ctx, world.running) == "cancelling"
+    assert "Stopping" in client.get(f"/jobs/{world.running}").text
+
+
+def test_deleting_a_running_job_stops_it_first(client: TestClient, ctx: Context, world: seeding.World) -> None:
+    answer = client.post(f"/jobs/{world.running}/delete")
+    assert answer.headers["location"] == "/jobs"
+    assert "being stopped" in client.get("/jobs").text
+    assert state_of(ctx, world.running) == "cancelling"
+    assert client.get(f"/jobs/{world.running}").status_code == 404
+    assert client.get(f"/jobs/{world.running}/events").status_code == 404
+
+
+def test_a_failed_job_says_why_and_runs_again(client: TestClient, world: seeding.World) -> None:
+    page = client.get(f"/jobs/{world.failed}").text
+    assert page.index("The loss is NaN.") < page.index('id="log"')
+    assert "Lower it." in page
+    again = client.post(f"/jobs/{world.failed}/retry").headers["location"]
+    assert f"/jobs/{world.failed}" in client.get(again).text
+
+
+def test_a_data_set_in_use_is_not_deleted(client: TestClient, world: seeding.World) -> None:
+    answer = client.post(f"/datasets/{world.dataset}/delete")
+    assert answer.status_code == 409
+    assert "is using this data set" in answer.text
+
+
+def test_a_finished_job_shows_its_answers_first(client: TestClient, world: seeding.World) -> None:
+    page = client.get(f"/jobs/{world.done}").text
+    assert page.index('id="answers"') < page.index('id="exports"') < page.index('id="loss"') < page.index('id="log"')
+    assert '<mark class="new">' in page
+    assert 'data-stream-root=""' not in page  # nothing more will come
+    running = client.get(f"/jobs/{world.running}").text
+    assert running.index('id="loss"') < running.index('id="answers"')
+    assert "events?after=" in running
+
+
+def test_the_curves_as_json(client: TestClient, world: seeding.World) -> None:
+    found = client.get(f"/jobs/{world.running}/metrics.json").json()
+    assert found["series"]["loss"][0] == list(range(1, 9))
+    assert found["series"]["loss"][1][0] == 3
+    assert found["seq"] == 10
+    assert client.get("/jobs/999/metrics.json").status_code == 404
+
+
+def test_light_jobs_lead_to_what_they_are_about(client: TestClient, ctx: Context, world: seeding.World) -> None:
+    client.post(f"/jobs/{world.done}/export", data={"artifact": "gguf", "quant": "f16"})
+    with ctx.db.session() as session:
+        audit = jobs.list_jobs(session, kinds=(JobKind.AUDIT,))[0]
+        export = jobs.list_jobs(session, kinds=(JobKind.EXPORT,))[0]
+    assert client.get(f"/jobs/{audit.id}").headers["location"] == f"/datasets/{world.dataset}"
+    assert client.get(f"/jobs/{export.id}").headers["location"] == f"/jobs/{world.done}#exports"
+    page = client.get(f"/jobs/{world.done}").text
+    assert "Waiting for a worker" in page
+    assert "events?after=" in page  # its exports are followed
+    assert client.post(f"/jobs/{export.id}/cancel").headers["location"] == f"/jobs/{world.done}#exports"
+
+
+@pytest.mark.parametrize("data", [{}, {"artifact": "adapter"}, {"artifact": "gguf", "quant": "q1_xs"}])
+def test_an_unknown_export_is_refused(client: TestClient, world: seeding.World, data: dict[str, str]) -> None:
+    assert client.post(f"/jobs/{world.done}/export", data=data).status_code == 422
+
+
+def test_an_unfinished_job_exports_nothing(client: TestClient, world: seeding.World) -> None:
+    answer = client.post(f"/jobs/{world.running}/export", data={"artifact": "gguf", "quant": "f16"})
+    assert answer.status_code == 409
+    assert client.get(f"/models/{world.running}").status_code == 404
+
+
+def test_a_push_names_what_is_wrong(client: TestClient, ctx: Context, world: seeding.World) -> None:
+    place = f"/jobs/{world.done}/push"
+    assert "owner/name" in client.post(place, data={"repo_id": "x", "what": "adapter:"}).text
+    assert "at least one" in client.post(place, data={"repo_id": "a/b"}).text
+    assert "Not made yet" in client.post(place, data={"repo_id": "a/b", "what": "gguf:f16"}).text
+    given = {"repo_id": "ada/teller", "what": ["adapter:", "gguf:q8_0"], "visibility": "public"}
+    assert client.post(place, data=given).status_code == 303
+    with ctx.db.session() as session:
+        (push,) = jobs.list_jobs(session, kinds=(JobKind.PUSH,))
+    assert push.config == {"repo_id": "ada/teller", "private": False, "what": [["adapter", ""], ["gguf", "q8_0"]]}
+
+
+def test_a_file_is_downloaded_as_it_lies(client: TestClient, world: seeding.World) -> None:
+    answer = client.get(f"/artifacts/{world.gguf}/download", headers={"accept-encoding": "gzip"})
+    assert answer.content == b"GGUF" + bytes(5000)
+    assert "tuned.q8_0.gguf" in answer.headers["content-disposition"]
+    assert "content-encoding" not in answer.headers
+    part = client.get(f"/artifacts/{world.gguf}/download", headers={"range": "bytes=0-3"})
+    assert (part.status_code, part.content) == (206, b"GGUF")
+
+
+def test_a_folder_is_downloaded_as_a_zip(client: TestClient, ctx: Context, world: seeding.World) -> None:
+    secret = ctx.settings.root / "secret.txt"
+    secret.write_text("outside")
+    (ctx.storage.path(f"runs/{world.done}/adapter") / "link").symlink_to(secret)
+    answer = client.get(f"/artifacts/{world.adapter}/download")
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    assert archive.testzip() is None
+    assert archive.namelist() == ["done-adapter/adapter_model.safetensors", "done-adapter/nested/config.json"]
+    assert archive.read("done-adapter/adapter_model.safetensors") == b"weights" * 200_000
+
+
+@pytest.mark.parametrize("key", ["../../../etc/passwd", "/etc/passwd", "runs/none"])
+def test_no_address_leads_out_of_the_storage(client: TestClient, ctx: Context, world: seeding.World, key: str) -> None:
+    with ctx.db.session(write=True) as session:
+        _point(session, world.gguf, key)
+    assert client.get(f"/artifacts/{world.gguf}/download").status_code == 404
+    assert client.get("/artifacts/999/download").status_code == 404
+
+
+def _point(session: Session, artifact_id: int, key: str) -> None:
+    session.execute(sa.update(Artifact).where(sa.column("id") == artifact_id).values(storage_key=key))
