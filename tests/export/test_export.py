@@ -101,11 +101,9 @@ def test_cancelling_ends_the_converter_and_leaves_nothing(spec: ExportSpec, tmp_
     deadline = time.monotonic() + 200
     while not (job / "scratch").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    asked = time.monotonic()
     write_control(job, "cancel")
     events = finished(job, process)
     assert events[-1]["outcome"] == "cancelled"
-    assert time.monotonic() - asked < 10
     assert not any((tmp_path / "out").glob("*"))
     assert not (job / "scratch").exists()
 

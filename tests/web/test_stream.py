@@ -180,7 +180,7 @@ def test_lists_hear_of_a_change_at_most_once_a_second(ctx: Context, server: str,
         took = time.monotonic() - begun
         stop.set()
         writer.join()
-    assert took >= 2
+    assert took > 1.5  # two gaps of a second each, as seen from here; without them a tenth of that
 
 
 def test_a_slow_reader_is_closed_and_resumes(ctx: Context) -> None:
@@ -190,7 +190,8 @@ def test_a_slow_reader_is_closed_and_resumes(ctx: Context) -> None:
     assert watcher.queue.qsize() == hub.QUEUE_SIZE
 
 
-def test_the_bell_brings_an_event_in_milliseconds(ctx: Context) -> None:
+def test_the_bell_brings_an_event_without_a_look(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 60)  # only the bell can help
     redis = services.needed(services.redis_url(), "Redis")
     settings = ctx.settings.model_copy(update={"redis_url": redis})
     ring = make_context(settings)
@@ -200,18 +201,16 @@ def test_the_bell_brings_an_event_in_milliseconds(ctx: Context) -> None:
         job_id = job.id or 0
     with serving(settings) as address, listening(address, f"/jobs/{job_id}/events?after=3") as found:
         time.sleep(1.5)
-        took = [_round_trip(ring, job_id, found, number) for number in range(15)]
+        for number in range(15):
+            _round_trip(ring, job_id, found, number)
     ring.db.dispose()
-    assert sorted(took)[7] < 0.2, took
 
 
-def _round_trip(ctx: Context, job_id: int, found: Iterator[Event], number: int) -> float:
-    begun = time.monotonic()
+def _round_trip(ctx: Context, job_id: int, found: Iterator[Event], number: int) -> None:
     with ctx.db.session(write=True) as session:
         seeding.event(session, job_id, "log", {"message": str(number)})
         ctx.bells.changed(session, job_id)
     assert next(found)[2]["message"] == str(number)
-    return time.monotonic() - begun
 
 
 def test_a_broker_that_comes_late_is_heard(ctx: Context, running: int, monkeypatch: pytest.MonkeyPatch) -> None:
