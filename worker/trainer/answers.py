@@ -45,7 +45,7 @@ def ask(model: Any, chat: Chat, config: TrainConfig, index: int, side: Side, sto
         out = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            generation_config=_generation(chat, config),
+            generation_config=generation(chat, config),
             stopping_criteria=StoppingCriteriaList([_StopPoint(stop_point)]),
         )
     new = out[0, ids.shape[1] :].tolist()
@@ -65,7 +65,7 @@ def ask(model: Any, chat: Chat, config: TrainConfig, index: int, side: Side, sto
     )
 
 
-def _generation(chat: Chat, config: TrainConfig) -> GenerationConfig:
+def generation(chat: Chat, config: TrainConfig) -> GenerationConfig:
     """Nothing is left to the model's own generation settings, so that both sides and both engines sample alike."""
     sampling = {"do_sample": True, "temperature": config.temperature, "top_p": 1.0, "top_k": 0}
     return GenerationConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -24,19 +25,36 @@ _Reason = Literal["schedule", "pause", "drain", "request", "end"]
 
 
 class Counting:
-    """Counts the tokens a collator hands out, padding not included."""
+    """Counts the tokens of each batch, padding not included. A loader runs ahead: a batch counts when it is used."""
 
     def __init__(self) -> None:
+        self._ready: deque[int] = deque()
+        self._ahead = 0
         self.tokens = 0
 
     def around(self, collator: Callable[[list[dict[str, Any]]], Any]) -> Callable[[list[dict[str, Any]]], Any]:
         """`collator`, counted."""
 
         def collate(rows: list[dict[str, Any]]) -> Any:
-            self.tokens += sum(len(row["input_ids"]) for row in rows)
+            self._ready.append(sum(len(row["input_ids"]) for row in rows))
             return collator(rows)
 
         return collate
+
+    def used(self) -> None:
+        """The next batch was trained on."""
+        self.tokens += self._ready.popleft() if self._ready else 0
+        self._ahead = len(self._ready)
+
+    def evaluated(self) -> None:
+        """Forget the batches that were only looked at."""
+        while len(self._ready) > self._ahead:
+            self._ready.pop()
+
+    def take(self) -> int:
+        """Tokens trained on since this was last asked."""
+        tokens, self.tokens = self.tokens, 0
+        return tokens
 
 
 class Reporter(TrainerCallback):
@@ -45,28 +63,36 @@ class Reporter(TrainerCallback):
     def __init__(self, child: Child, counted: Counting) -> None:
         self._child = child
         self._counted = counted
-        self._tokens = 0
         self._seconds = 0.0
         self._started = 0.0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The bar starts where the checkpoint left off."""
         self._child.events.phase("training", done=state.global_step, total=state.max_steps, unit="steps")
-        self._counted.tokens = 0
-
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Start the clock."""
         self._started = time.perf_counter()
 
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """One more batch of this step."""
+        self._counted.used()
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stop the clock."""
-        self._seconds += time.perf_counter() - self._started
-        self._tokens += self._counted.tokens
-        self._counted.tokens = 0
+        """Stop the clock for this step."""
+        self._counted.used()
+        self._stop_clock()
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Rows looked at for the evaluation are not training speed."""
-        self._counted.tokens = 0
+        self._counted.evaluated()
+        self._started = time.perf_counter()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Neither is the writing of a checkpoint."""
+        self._started = time.perf_counter()
+
+    def _stop_clock(self) -> None:
+        now = time.perf_counter()
+        self._seconds += now - self._started
+        self._started = now
 
     def on_log(
         self,
@@ -79,8 +105,9 @@ class Reporter(TrainerCallback):
         """One metric line for each of the trainer's log lines that carries a loss."""
         values = {name: float(logs[name]) for name in _SHOWN if logs and name in logs}
         if "loss" in values and self._seconds:
-            values["tokens_per_second"] = self._tokens / self._seconds
-            self._tokens, self._seconds = 0, 0.0
+            self._stop_clock()  # a GPU works behind the program's back: only the loss, read, shows that it is done
+            values["tokens_per_second"] = self._counted.take() / self._seconds
+            self._seconds = 0.0
         refuse_nan(values, state.global_step)
         if values:
             self._child.events.emit(
@@ -173,6 +200,7 @@ class MemoryWatch:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+        self._child.events.emit(memory_now())  # with the peaks of the whole run
 
     def _watch(self) -> None:
         self._child.events.emit(memory_now())
@@ -191,6 +219,8 @@ def memory_now() -> Gpu:
         device=torch.cuda.get_device_name(),
         memory_used=total - free,
         memory_total=total,
+        peak_allocated=torch.cuda.max_memory_allocated(),
+        peak_reserved=torch.cuda.max_memory_reserved(),
         utilization=_utilization(),
     )
 

@@ -110,12 +110,17 @@ class Checkpoint(_Line):
 
 
 class Gpu(_Line):
-    """Memory in bytes: of the process's device, or of the process itself on the CPU."""
+    """Memory in bytes: of the process's device, or of the process itself on the CPU.
+
+    The peaks are this process's own since it began: what its tensors took, and what was held for them.
+    """
 
     kind: Literal["gpu"] = "gpu"
     device: str
     memory_used: int
     memory_total: int
+    peak_allocated: int | None = None
+    peak_reserved: int | None = None
     utilization: float | None = None
 
 

@@ -110,7 +110,7 @@ def _train(model: Any, chat: Chat, tokens: Tokens, spec: TrainSpec, engine: Engi
         arguments,
         (_dataset(tokens.train), _dataset(tokens.validation) if tokens.validation else None),
         None if config.packing else DataCollatorForLanguageModeling(pad_token_id=chat.tokenizer.pad_token_id),
-        [Reporter(child, counted), orders],
+        [orders, Reporter(child, counted)],  # the reporter last: its clock leaves out what the others did
     )
     trainer.data_collator = counted.around(trainer.data_collator)
     trainer.remove_callback(PrinterCallback)  # the events say it

@@ -44,11 +44,10 @@ def load(folder: Path, config: TrainConfig, max_seq_length: int, *, four_bit: bo
 def attach_lora(model: Any, config: TrainConfig) -> Any:
     """A fresh adapter; its start depends on the seed set before."""
     import torch
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig, get_peft_model
 
-    if getattr(model, "is_loaded_in_4bit", False):
-        model = prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs={"use_reentrant": False})
-    elif torch.cuda.is_available():
+    # Not PEFT's prepare_model_for_kbit_training: it turns what is not in 4 bits, the vocabulary above all, to float32.
+    if torch.cuda.is_available():
         model.enable_input_require_grads()
     lora = LoraConfig(
         r=config.lora_r,
@@ -90,7 +89,7 @@ def make_trainer(
         gradient_checkpointing=cuda,
         gradient_checkpointing_kwargs={"use_reentrant": False} if cuda else None,
     )
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=model,
         args=settings,
         processing_class=tokenizer,
@@ -99,6 +98,10 @@ def make_trainer(
         data_collator=collator,
         callbacks=list(callbacks),
     )
+    for parameter in model.parameters():  # on a 4-bit base TRL turns the adapter to bfloat16: small updates get lost
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return trainer
 
 
 def save(model: Any, folder: Path) -> None:

@@ -1,0 +1,244 @@
+"""Whether the engines are right on this GPU: `python -m benchmarks.gpu.prove --work FOLDER [--only NAME …]`.
+
+Each check is a fine-tune by the product's own trainer, and a sentence with the figures it found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu.cells import ENGINES, Cell, job_folder
+from benchmarks.gpu.runs import ROOT, events_of, run
+from worker.trainer.protocol import Answer, Checkpoint, Done, Error, Log, Metric, write_control
+from worker.trainer.specs import TRAIN_ROWS, VALIDATION_ROWS, TrainSpec, read_spec, write_spec
+
+SAMPLES = {"messages": "fortune_teller.jsonl", "reasoning": "fortune_teller_reasoning.jsonl"}
+QUESTIONS = [{"prompt": "What is the capital of France?"}, {"prompt": "Will I be happy next year?"}]
+Found = dict[str, Any]
+
+
+def sample_job(work: Path, name: str, sample: str, **changes: Any) -> Path:
+    """A fine-tune of SmolLM2 on one of the sample sets, every tenth row held out."""
+    folder = work / f"prove-{name}-{time.time_ns()}"
+    cell = Cell("smol", 1024, changes.pop("load_in", "none"))
+    settings = {"max_steps": 24, "learning_rate": 1e-3, "max_new_tokens": 48, "eval_steps": 12, "save_steps": 12}
+    engine = changes.pop("engine")
+    job_folder(folder, cell, engine, work / "smol", **({"questions": QUESTIONS} | settings | changes))
+    lines = canonical_rows(sample)
+    (folder / TRAIN_ROWS).write_text("".join(line for n, line in enumerate(lines) if n % 10))
+    (folder / VALIDATION_ROWS).write_text("".join(line for n, line in enumerate(lines) if not n % 10))
+    return folder
+
+
+def canonical_rows(sample: str) -> list[str]:
+    """The sample's rows as the intake would write them."""
+    out = []
+    for line in (ROOT / "samples" / SAMPLES[sample]).read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if "messages" not in row:
+            answer = {"role": "assistant", "content": row["Response"], "reasoning": row["Complex_CoT"]}
+            row = {"messages": [{"role": "user", "content": row["Question"]}, answer]}
+        out.append(json.dumps(row, ensure_ascii=False) + "\n")
+    return out
+
+
+def same_start(work: Path) -> Found:
+    """Both engines, 16 and 4 bit, messages and reasoning rows: the same tokens and the same first losses."""
+
+    def one(sample: str, load_in: str, engine: str) -> Found:
+        folder = sample_job(work, "start", sample, engine=engine, load_in=load_in)
+        found = _summary(run(folder)[0])
+        keep_adapter(folder, work / "keep" / f"{sample}-{load_in}-{engine}")
+        return found
+
+    wanted = [(s, bits, engine) for s in SAMPLES for bits in ("none", "4bit") for engine in ENGINES]
+    return dict(zip(map("-".join, wanted), together([partial(one, *words) for words in wanted]), strict=True))
+
+
+def together(tasks: list[Callable[[], Any]]) -> list[Any]:
+    """All at once, each in a process of its own: nothing is timed here."""
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return [waiting.result() for waiting in [pool.submit(task) for task in tasks]]
+
+
+def _summary(events: list[Any]) -> Found:
+    losses = [round(e.values["loss"], 4) for e in events if isinstance(e, Metric) and "loss" in e.values]
+    return {
+        "tokens": next((e.message for e in events if isinstance(e, Log) and "to train on" in e.message), ""),
+        "losses": losses[:4] + losses[-1:],
+        "eval": [round(e.values["eval_loss"], 4) for e in events if isinstance(e, Metric) and "eval_loss" in e.values],
+        "answers": [f"{e.side} {e.text[:90]}" for e in events if isinstance(e, Answer)],
+        "end": [e.message for e in events if isinstance(e, Error)] or type(events[-1]).__name__,
+        "warnings": [e.message for e in events if isinstance(e, Log) and e.level != "info"],
+    }
+
+
+def keep_adapter(folder: Path, where: Path) -> None:
+    """Put the finished adapter aside."""
+    if (folder / "adapter").exists():
+        shutil.rmtree(where, ignore_errors=True)
+        shutil.copytree(folder / "adapter", where)
+
+
+def resumed(work: Path) -> Found:
+    """Paused at a random step and gone on: the same curve as without a break, for both engines."""
+    return dict(zip(ENGINES, together([partial(_resumed, work, engine) for engine in ENGINES]), strict=True))
+
+
+def _resumed(work: Path, engine: str) -> Found:
+    whole, _ = run(sample_job(work, "whole", "messages", engine=engine))
+    first = sample_job(work, "paused", "messages", engine=engine)
+    one, _ = _paused_at(first, random.Random(time.time_ns()).randint(5, 18))
+    last = [event for event in one if isinstance(event, Checkpoint)][-1]
+    second = sample_job(work, "resumed", "messages", engine=engine)
+    write_spec(second, read_spec(second, TrainSpec).model_copy(update={"resume_from": first / last.path}))
+    two, _ = run(second)
+    straight, joined = _losses(whole), _losses(one) | _losses(two)
+    return {
+        "paused at": last.step,
+        "steps": len(joined),
+        "largest difference": max(abs(straight[step] - joined[step]) for step in joined),
+        "last": [straight[max(straight)], joined[max(joined)]],
+    }
+
+
+def _losses(events: list[Any]) -> dict[int, float]:
+    return {e.step: e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values}
+
+
+def _paused_at(folder: Path, step: int) -> tuple[list[Any], float]:
+    import threading
+
+    def watch() -> None:
+        while not any(isinstance(e, Metric) and e.step >= step for e in _readable(folder)):
+            time.sleep(0.02)
+        write_control(folder, "pause")
+
+    threading.Thread(target=watch, daemon=True).start()
+    return run(folder)
+
+
+def _readable(folder: Path) -> list[Any]:
+    try:
+        return list(events_of(folder))
+    except ValueError:  # a line half written
+        return []
+
+
+def packing(work: Path) -> Found:
+    """One step over all rows, padded and packed: the same tokens are learned, so the first loss is the same."""
+
+    def one(engine: str, *, packed: bool) -> Any:
+        whole = {"per_device_train_batch_size": 128, "gradient_accumulation_steps": 1, "max_steps": 1}
+        folder = sample_job(work, "packing", "messages", engine=engine, packing=packed, questions=[], **whole)
+        (folder / VALIDATION_ROWS).write_text("")
+        events, _ = run(folder)
+        return list(_losses(events).values()) or _summary(events)
+
+    wanted = [(engine, packed) for engine in ENGINES for packed in (False, True)]
+    losses = together([partial(one, engine, packed=packed) for engine, packed in wanted])
+    names = [f"{engine} {'packed' if packed else 'padded'}" for engine, packed in wanted]
+    return dict(zip(names, losses, strict=True))
+
+
+def true_answers(work: Path) -> Found:
+    """Two hundred questions after a fine-tune, against a fresh load of the adapter that was saved."""
+    return dict(zip(ENGINES, together([partial(_true_answers, work, engine) for engine in ENGINES]), strict=True))
+
+
+def _true_answers(work: Path, engine: str) -> Any:
+    folder = sample_job(work, "answers", "messages", engine=engine, max_steps=40)
+    out, fresh = work / f"answers-{engine}.json", work / f"answers-{engine}-fresh.json"
+    _module("benchmarks.gpu.answers", "asked", str(folder), str(out))
+    _module("benchmarks.gpu.answers", "fresh", str(folder), str(fresh), str(out))
+    return json.loads(fresh.read_text())["verdict"]
+
+
+def _module(*words: str) -> None:
+    result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=ROOT, check=False)
+    if result.returncode:
+        raise RuntimeError(result.stderr[-3000:])
+
+
+def out_of_memory(work: Path) -> Found:
+    """A job whose logits alone are too large, beside one that goes on; afterwards all the memory is back."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    cell = Cell("1b", 8192, batch=64, accumulation=1, steps=2, warm_up=1)
+    big = job_folder(work / f"oom-{time.time_ns()}", cell, "hf", work / "1b")
+    neighbour = sample_job(work, "neighbour", "messages", engine="hf", max_steps=30)
+    beside = subprocess.Popen([sys.executable, "-c", _BESIDE.format(root=str(ROOT), folder=str(neighbour))])
+    events, _ = run(big)
+    error = next((event for event in events if isinstance(event, Error)), None)
+    beside.wait(timeout=300)
+    time.sleep(2)
+    after, _ = torch.cuda.mem_get_info()
+    done = [event for event in events_of(neighbour) if isinstance(event, Done)]
+    return {
+        "class": error.error_class if error else "no error",
+        "message": error.message if error else "",
+        "advice": error.advice if error else "",
+        "neighbour": done[-1].outcome if done else "did not end",
+        "free before": free,
+        "free after": after,
+    }
+
+
+_BESIDE = """import sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from benchmarks.gpu.runs import run
+run(Path({folder!r}))
+"""
+
+
+def adapters(work: Path) -> Found:
+    """Sizes of what was kept, to be merged and turned into GGUF elsewhere."""
+    return {f.parent.name: f.stat().st_size for f in sorted((work / "keep").rglob("adapter_model.safetensors"))}
+
+
+CHECKS: dict[str, Callable[[Path], Found]] = {
+    "same_start": same_start,
+    "resumed": resumed,
+    "packing": packing,
+    "true_answers": true_answers,
+    "out_of_memory": out_of_memory,
+    "adapters": adapters,
+}
+
+
+def main() -> int:
+    """Run the checks asked for; print each one's figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.prove", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=list(CHECKS))
+    parser.add_argument("--results", type=Path, default=Path("gpu-proof.json"))
+    wish = parser.parse_args()
+    kept = json.loads(wish.results.read_text()) if wish.results.exists() else {}
+    for name in wish.only:
+        began = time.monotonic()
+        try:
+            kept[name] = CHECKS[name](wish.work)
+        except Exception as exc:  # noqa: BLE001 - the other checks are worth having
+            kept[name] = {"failed": f"{type(exc).__name__}: {exc}"[-3000:]}
+        print(
+            name, f"{time.monotonic() - began:.0f} s", json.dumps(kept[name], indent=1, ensure_ascii=False), flush=True
+        )
+        wish.results.write_text(json.dumps(kept, indent=1, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
