@@ -20,7 +20,7 @@ RUN mkdir app worker
 FROM inputs AS web-build
 RUN python -m venv .venv \
  && .venv/bin/pip install --no-cache-dir -c constraints.txt hatchling \
- && .venv/bin/pip install --no-cache-dir -c constraints.txt --no-build-isolation -e ".[postgres]"
+ && .venv/bin/pip install --no-cache-dir -c constraints.txt --no-build-isolation -e ".[postgres,s3]"
 
 FROM inputs AS cpu-build
 RUN PIP_NO_CACHE_DIR=1 python scripts/bootstrap.py

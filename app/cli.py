@@ -12,6 +12,7 @@ import typer
 
 from app.core.net import is_loopback
 from app.core.settings import Settings, get_settings
+from app.core.storage import storage_refusal
 from app.serve import refusal
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def _running(settings: Settings) -> Iterator[Supervisor]:
 def _checked(settings: Settings) -> Settings:
     if not is_loopback(settings.web.host):
         raise _refuse(refusal(settings.web.host))
+    if problem := storage_refusal(settings):
+        raise _refuse(problem)
     return settings
 
 

@@ -118,7 +118,7 @@ class DemoRun:
 
     def _show_file(self, artifact: Artifact) -> None:
         self.exit_code = 0
-        path = self._ctx.storage.path(artifact.storage_key)
+        path = self._ctx.storage.ensure(artifact.storage_key)
         self._say(f"\nGGUF: {path} ({artifact.size / 1e6:.0f} MB)")
         sentence = artifact.proof.get("sentence")
         if sentence:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.core.db import Database
 from app.core.migrate import is_current
 from app.core.settings import Settings
-from app.core.storage import LocalStorage
+from app.core.storage import LocalStorage, StorageError, open_storage
 
 _LOW_DISK = 5 * 1024**3
 _TRAIN = ("torch", "transformers", "trl", "peft", "datasets", "accelerate")
@@ -47,8 +47,20 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding(importlib.util.find_spec("xllamacpp") is not None, "llama.cpp for proofs", "xllamacpp")
     free = LocalStorage(settings.files_dir).free_bytes()
     yield Finding(free > _LOW_DISK, "disk", f"{free / 1e9:.1f} GB free in {settings.root}")
+    yield _storage(settings)
     yield _database(settings)
     yield _broker(settings)
+
+
+def _storage(settings: Settings) -> Finding:
+    if not settings.storage_url:
+        return Finding(True, "storage", f"the folder {settings.files_dir}")
+    try:
+        open_storage(settings).check()
+    except StorageError as exc:
+        todo = "Check TUNEDECK_STORAGE_URL, TUNEDECK_S3_ENDPOINT, TUNEDECK_S3_REGION and the AWS_ variables."
+        return Finding(False, "storage", str(exc) if exc.lasting else f"{exc} {todo}")
+    return Finding(True, "storage", f"{settings.storage_url} can be written to, read from and removed from")
 
 
 def _database(settings: Settings) -> Finding:

@@ -7,6 +7,7 @@ import sys
 from app.core.net import is_loopback
 from app.core.process import end_with_supervisor
 from app.core.settings import get_settings
+from app.core.storage import storage_refusal
 
 
 def refusal(host: str) -> str:
@@ -23,6 +24,8 @@ def main() -> None:
     settings = get_settings()
     if not is_loopback(settings.web.host):
         sys.exit(refusal(settings.web.host))
+    if problem := storage_refusal(settings):
+        sys.exit(problem)
     import uvicorn
 
     from app.core.logging import setup_logging

@@ -182,7 +182,7 @@ class Supervisor:
         env = dict(os.environ) | {
             "TUNEDECK_DATA_DIR": str(self._settings.root),
             "TUNEDECK_WEB__PORT": str(port),
-            SUPERVISED_ENV: "1",
+            SUPERVISED_ENV: str(os.getpid()),
         }
         logs = self._settings.root / "logs"
         logs.mkdir(exist_ok=True)

@@ -221,7 +221,7 @@ def has_torch() -> bool:
 
 
 def install_product(parts: set[str]) -> None:
-    extras = ["train", "export", "postgres", *(["dev"] if "dev" in parts else [])]
+    extras = ["train", "export", "postgres", "s3", *(["dev"] if "dev" in parts else [])]
     pip(["--no-build-isolation", "-e", f".[{','.join(extras)}]"])
     if "gpu" in parts:
         pip(FOUR_BIT)

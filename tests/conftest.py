@@ -27,7 +27,8 @@ hypothesis.settings.load_profile("house")
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the developer's shell sets must not reach the settings of a test."""
-    for name in ("DATABASE_URL", "REDIS_URL", "TUNEDECK_DATA_DIR", "TUNEDECK_DATABASE_URL", "TUNEDECK_REDIS_URL"):
+    known = ("DATABASE_URL", "REDIS_URL", "DATA_DIR", "STORAGE_URL", "S3_ENDPOINT", "S3_REGION")
+    for name in ("DATABASE_URL", "REDIS_URL", *(f"TUNEDECK_{each}" for each in known)):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -35,6 +36,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(tmp_path: Path) -> Settings:
     """Settings of an empty data folder; nothing is fetched from anywhere."""
     return Settings.model_validate({"data_dir": tmp_path / "data", "hub": {"offline": True}})
+
+
+@pytest.fixture
+def s3_settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that keep bytes on S3 as well, below a prefix of this test."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    prefix = f"s3://{services.BUCKET}/{secrets.token_hex(6)}"
+    return settings.model_copy(update={"storage_url": prefix, "s3_endpoint": services.s3_url()})
 
 
 @pytest.fixture(scope="session")

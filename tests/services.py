@@ -1,7 +1,8 @@
-"""Real Postgres and Redis for the tests: found or started once in a session, gone at its end.
+"""Real Postgres, Redis and an S3 server for the tests: found or started once in a session, gone at its end.
 
     postgres_url() -> "postgresql://…/tunedeck_test_1a2b3c" | None     a database of its own, empty
     redis_url()    -> "redis://127.0.0.1:40123/0" | None
+    s3_url()       -> "http://127.0.0.1:40124"                         with an empty bucket named BUCKET
     needed(url, "Postgres") -> url                                     skips the test, or fails it where CI is set
 
 Postgres: TEST_DATABASE_URL, else a server on 127.0.0.1:5432 that lets us in, else one started from its binaries.
@@ -18,6 +19,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,11 +27,13 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 import psycopg
 import pytest
 import redis
 from psycopg import sql
 
+BUCKET = "tunedeck-tests"
 _START_SECONDS = 30.0
 
 
@@ -60,6 +64,27 @@ def redis_url() -> str | None:
         return _started_redis()
     found = "redis://127.0.0.1:6379/0"
     return found if _redis_answers(found) else None
+
+
+@lru_cache(maxsize=1)
+def s3_url() -> str:
+    """A server that speaks S3; any credentials will do."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    folder = Path(tempfile.mkdtemp(prefix="tunedeck-s3-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    _serve(command, lambda: _s3_answers(url), None, folder)
+    scope = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+    httpx.put(f"{url}/{BUCKET}", headers={"authorization": scope}).raise_for_status()
+    return url
+
+
+def _s3_answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/moto-api/", timeout=2).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _found_postgres() -> str | None:

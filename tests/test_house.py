@@ -32,6 +32,11 @@ def test_neither_web_nor_worker_loads_the_training_libraries(module: str) -> Non
     assert not loaded_by(module) & {"torch", "transformers", "trl", "peft", "datasets", "unsloth", "pandas"}
 
 
+@pytest.mark.parametrize("module", ["app.main", "worker.tasks"])
+def test_the_library_for_s3_is_loaded_only_where_it_is_used(module: str) -> None:
+    assert "obstore" not in loaded_by(module, "app.core.context")
+
+
 @pytest.mark.parametrize(
     "module", ["app.domain.jobs.config", "app.domain.datasets.formats", "worker.trainer.protocol", "worker.child"]
 )

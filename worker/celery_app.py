@@ -14,6 +14,7 @@ from app.core.logging import setup_logging
 from app.core.process import end_with_supervisor
 from app.core.queue import make_celery
 from app.core.settings import get_settings
+from app.core.storage import storage_refusal
 from app.domain import tables
 from app.domain.jobs.sweeper import Sweeper
 from worker import tasks
@@ -34,7 +35,8 @@ class WorkerProcess:
         self._queue = queue
         self._drain = _drain_file(ctx, queue)
         self._drain.parent.mkdir(parents=True, exist_ok=True)
-        self._sweeper = Sweeper(ctx)
+        # This process forks the one that works: it must not use S3 itself (app/core/s3.py). The web process removes.
+        self._sweeper = Sweeper(ctx, removes=not ctx.storage.remote)
         self._presence = Presence(ctx, ctx.settings.worker_name, queue)
         os.environ[tasks.DRAIN_ENV] = str(self._drain)
 
@@ -60,6 +62,8 @@ def main() -> None:
     end_with_supervisor()
     queue = sys.argv[1]
     setup_logging()
+    if problem := storage_refusal(get_settings()):
+        sys.exit(problem)
     ctx = make_context(get_settings(), worker=True)
     process = WorkerProcess(ctx, queue)
     celery = make_celery(ctx.settings.broker)

@@ -18,6 +18,7 @@ from worker.child import LEASE_ENV
 from worker.trainer.protocol import BELL_ENV, ControlAction, write_control
 
 OUTPUT_FILE = "output.log"
+_NICER = 10
 MODULES = {
     JobKind.TRAIN: "worker.trainer",
     JobKind.INTAKE: "worker.intake",
@@ -78,9 +79,10 @@ class ChildProcess:
                 cwd=job_dir,
                 start_new_session=True,
                 pass_fds=(child_end,),
-                preexec_fn=_nicer if kind != JobKind.TRAIN else None,  # noqa: PLW1509 - the runner has one thread here
             )
         os.close(child_end)
+        if kind != JobKind.TRAIN:  # a training beside it goes first
+            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + _NICER)
         self._say(json.dumps(secrets))
 
     @property
@@ -157,7 +159,3 @@ class ChildProcess:
             file.seek(max(0, path.stat().st_size - 20_000))
             text = file.read().decode("utf-8", "replace")
         return "\n".join(text.splitlines()[-lines:])
-
-
-def _nicer() -> None:
-    os.nice(10)  # a training beside it goes first

@@ -42,7 +42,20 @@ class Recorder:
         self._ctx = ctx
         self._job = job
         self._id = job.id or 0
-        self._dir: Path = ctx.storage.path(job_dir_key(job))
+        self.folder: Path = ctx.storage.path(job_dir_key(job))
+
+    def key_of(self, event: protocol.Event) -> str | None:
+        """Storage key of the bytes that `event` speaks of, if it does."""
+        match event:
+            case protocol.Checkpoint() | protocol.Artifact():
+                return self._key(event.path)
+            case protocol.Result() if self._job.kind == JobKind.INTAKE:
+                return self._key("rows.jsonl")
+            case _:
+                return None
+
+    def _key(self, name: str) -> str:
+        return self._ctx.storage.key(self.folder / name)
 
     def store(self, session: Session, events: list[protocol.Event], old_tail: int, new_tail: int) -> None:
         """All of `events`, or nothing. Raises `fence.FencedError`."""
@@ -108,13 +121,17 @@ class Recorder:
                 problem = event.model_dump(exclude={"kind", "at"})
                 datasets.store_problem(session, self._job.subject_id, _clean(problem))
             case protocol.Result():
-                self._result(session, _clean(event.payload))
+                self._result(session, event)
             case _:
                 pass
 
     def _checkpoint(self, session: Session, event: protocol.Checkpoint) -> None:
-        key = self._ctx.storage.key(self._dir / event.path)
-        row = {"job_id": self._id, "attempt": self._job.attempt, "step": event.step, "storage_key": key}
+        row = {
+            "job_id": self._id,
+            "attempt": self._job.attempt,
+            "step": event.step,
+            "storage_key": self._key(event.path),
+        }
         rest = {"size": event.size, "reason": event.reason, "created_at": event.at}
         upsert(session, Checkpoint, [row | rest])
         self._set(session, losses=0, step=event.step)
@@ -133,7 +150,7 @@ class Recorder:
                 made_by=self._id,
                 kind=event.artifact,
                 quant=event.quant,
-                storage_key=self._ctx.storage.key(self._dir / event.path),
+                storage_key=self._key(event.path),
                 size=event.size,
                 sha256=event.sha256,
                 proof=_clean(event.proof),
@@ -141,11 +158,11 @@ class Recorder:
         )
         session.flush()
 
-    def _result(self, session: Session, payload: dict[str, Any]) -> None:
+    def _result(self, session: Session, event: protocol.Result) -> None:
+        payload, rows_key = _clean(event.payload), self.key_of(event)
         self._set(session, result=payload)
-        if self._job.kind != JobKind.INTAKE:
+        if rows_key is None:
             return
-        rows_key = self._ctx.storage.key(self._dir / "rows.jsonl")
         datasets.store_intake(session, self._job.subject_id, rows_key, payload)
         wish = self._job.config.get("then_train")
         ready = datasets.get_dataset(session, self._job.subject_id).state == DatasetState.READY

@@ -14,6 +14,7 @@ import pydantic
 import sqlalchemy as sa
 
 from app.core.context import Context
+from app.core.storage import StorageError
 from app.domain.errors import DomainError
 from app.domain.jobs import fence, service
 from app.domain.jobs.models import Job
@@ -21,6 +22,7 @@ from app.domain.jobs.states import JobKind, JobState
 from worker.process import ChildProcess
 from worker.recorder import Recorder
 from worker.trainer import protocol
+from worker.transfers import Publisher, fetch
 from worker.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ _LOOK_SECONDS = 0.25
 _COALESCE_SECONDS = 0.02
 _MAX_BYTES = 1_000_000
 _CONTROL: dict[JobState, protocol.ControlAction] = {JobState.PAUSING: "pause", JobState.CANCELLING: "cancel"}
+_OUTCOMES = {"pause": "paused", "cancel": "cancelled", "drain": "drained"}
 
 
 class Runner:
@@ -65,26 +68,36 @@ class Run:
         self._own = fence.Ownership(job.id or 0, job.attempt)
         self._draining = draining
         self._recorder = Recorder(ctx, job)
+        self._publisher = Publisher(ctx, self._recorder, self._keep_lease)
         self._tail = 0
         self._last_store = float("-inf")
         self._last_beat = time.monotonic()
+        self._wish: protocol.ControlAction | None = None
         self._end: protocol.Done | protocol.Error | None = None
         self._child: ChildProcess | None = None
 
     def run(self) -> None:
         """From the claim to the final state."""
         try:
-            if self._start():
-                self._follow()
-                self._finish()
+            self._work()
         except fence.FencedError:
             log.warning("%s %s: attempt %s was fenced off", self._job.kind, self._job.id, self._job.attempt)
         finally:
             if self._child is not None:
                 self._child.close()
 
+    def _work(self) -> None:
+        try:
+            if self._start():
+                self._follow()
+                self._finish()
+        except StorageError as exc:
+            self._leave_unstored(exc)
+
     def _start(self) -> bool:
         try:
+            if not self._fetch():
+                return False
             self._prepare()
         except DomainError as exc:
             error = _failure("bad_data", exc.message)
@@ -96,10 +109,22 @@ class Run:
         self._write_end(lambda session: fence.fail(session, self._own, error))
         return False
 
-    def _prepare(self) -> None:
+    def _fetch(self) -> bool:
+        """Begin, and bring here what the job needs; False when it was called off meanwhile, which is then written."""
         with self._ctx.db.session(write=True) as session:
             fence.beat(session, self._own)
             self._recorder.begin(session)
+        if not self._ctx.storage.remote:
+            return True
+        with self._ctx.db.session() as session:
+            needs = Workspace(self._ctx, session, self._job).needs()
+        if fetch(self._ctx.storage, needs, self._keep_lease):
+            return True
+        outcome = _OUTCOMES[self._wish or "drain"]
+        self._write_end(lambda session: fence.finish(session, self._own, outcome))
+        return False
+
+    def _prepare(self) -> None:
         with self._ctx.db.session() as session:
             space = Workspace(self._ctx, session, self._job)
             self._dir = space.prepare()
@@ -119,11 +144,16 @@ class Run:
             if code is None:
                 self._running.wait_for_news(_LOOK_SECONDS)
                 self._keep_lease()
-                self._running.escalate()
 
-    def _keep_lease(self) -> None:
-        if time.monotonic() - self._last_beat < self._ctx.settings.worker.beat_seconds:
-            return
+    def _keep_lease(self) -> protocol.ControlAction | None:
+        """Renew the lease when it is time for that; what is asked of the job is returned and passed to the child."""
+        if time.monotonic() - self._last_beat >= self._ctx.settings.worker.beat_seconds:
+            self._renew()
+        if self._child is not None:
+            self._child.escalate()
+        return self._wish
+
+    def _renew(self) -> None:
         try:
             with self._ctx.db.session(write=True) as session:
                 state = fence.beat(session, self._own)
@@ -132,10 +162,11 @@ class Run:
             self._last_beat = time.monotonic() - self._ctx.settings.worker.beat_seconds / 2
             return
         self._last_beat = time.monotonic()
-        self._running.renew()
-        action = _CONTROL.get(state) or ("drain" if self._draining() else None)
-        if action is not None:
-            self._running.ask(action)
+        self._wish = _CONTROL.get(state) or ("drain" if self._draining() else None)
+        if self._child is not None:
+            self._child.renew()
+            if self._wish is not None:
+                self._child.ask(self._wish)
 
     def _store_lines(self) -> bool:
         """Store the whole lines that are new; False when there were none."""
@@ -158,6 +189,7 @@ class Run:
         return True
 
     def _store(self, events: list[protocol.Event], new_tail: int) -> None:
+        events = self._publisher.publish(events)
         pause = 0.1
         while True:
             try:
@@ -195,6 +227,15 @@ class Run:
             most = self._ctx.settings.worker.max_losses
             state = self._write_end(lambda session: fence.lose(session, self._own, max_losses=most, error=error))
         log.info("%s %s: attempt %s ended, now %s", self._job.kind, self._job.id, self._job.attempt, state)
+
+    def _leave_unstored(self, exc: StorageError) -> None:
+        """What was made stays on this host. Another attempt goes on from what is stored, unless it is no use to try."""
+        if self._child is not None:
+            self._child.kill()
+        advice = "Look at the storage with `tunedeck doctor` on the worker's host, then run the job again. "
+        error = _failure("storage_unreachable", str(exc), advice + f"What was made stays in {self._recorder.folder}.")
+        most = 0 if exc.lasting else self._ctx.settings.worker.max_losses
+        self._write_end(lambda session: fence.lose(session, self._own, max_losses=most, error=error))
 
     def _write_end(self, write: Callable[[Any], JobState]) -> JobState:
         while True:

@@ -30,6 +30,11 @@ def job_dir_key(job: Job) -> str:
     return f"runs/{job.id}/a{job.attempt}"
 
 
+def merged_key(training: Job) -> str:
+    """Storage key of a training's merged model; all its exports use the same."""
+    return f"runs/{training.id}/merged"
+
+
 class Workspace:
     """Makes the folder of one attempt."""
 
@@ -39,6 +44,25 @@ class Workspace:
         self._job = job
         self.path = ctx.storage.path(job_dir_key(job))
         self.secrets: dict[str, str] = {}
+
+    def needs(self) -> list[str]:
+        """Storage keys of what must lie on this host before `prepare`. Raises `DomainError`."""
+        job = self._job
+        match JobKind(job.kind):
+            case JobKind.TRAIN | JobKind.AUDIT:
+                rows = datasets.get_dataset(self._session, job.subject_id).rows_key
+                last = jobs.newest_checkpoint(self._session, job.id or 0)
+                return [key for key in (rows, last.storage_key if last else "") if key]
+            case JobKind.INTAKE:
+                return [datasets.get_dataset(self._session, job.subject_id).source_key]
+            case JobKind.EXPORT:
+                training, _ = self._training()
+                return [self._artifact(training, "adapter", "").storage_key, merged_key(training)]
+            case JobKind.PUSH:
+                training, _ = self._training()
+                return [self._artifact(training, kind, quant).storage_key for kind, quant in job.config["what"]]
+            case _:
+                return []
 
     def prepare(self) -> Path:
         """Write `job.json` and the rows. Raises `DomainError` when what the job needs is gone."""
@@ -122,7 +146,7 @@ class Workspace:
             adapter=self._ctx.storage.path(adapter.storage_key),
             artifact=self._job.config["artifact"],
             quant=self._job.config["quant"],
-            merged=self._ctx.storage.path(f"runs/{training.id}/merged"),
+            merged=self._ctx.storage.path(merged_key(training)),
             name=file_stem(training.name),
             asked=tuple(asked),
             llama_cpp_dir=settings.models.llama_cpp_dir,

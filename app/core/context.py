@@ -8,7 +8,7 @@ from app.core.db import Database
 from app.core.live import Bell, Bells
 from app.core.queue import CeleryDoorbell
 from app.core.settings import Settings, get_settings
-from app.core.storage import LocalStorage
+from app.core.storage import LocalStorage, open_storage
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Context:
 
 
 def make_context(settings: Settings | None = None, *, worker: bool = False) -> Context:
-    """Wire up the plumbing; makes the data folder, touches neither database nor broker yet."""
+    """Wire up the plumbing; makes the data folder, touches no database, broker or S3 yet. Raises `StorageError`."""
     settings = settings or get_settings()
     settings.files_dir.mkdir(parents=True, exist_ok=True)
     bells = Bells(CeleryDoorbell(settings.broker, settings.redis), Bell(settings.redis))
-    return Context(settings, Database(settings.database, worker=worker), LocalStorage(settings.files_dir), bells)
+    return Context(settings, Database(settings.database, worker=worker), open_storage(settings), bells)

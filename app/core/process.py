@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-#: Set by the supervisor for the processes it starts.
+#: Set by the supervisor for the processes it starts: its process id.
 SUPERVISED_ENV = "TUNEDECK_SUPERVISED"
 _PR_SET_PDEATHSIG = 1
 
@@ -20,5 +20,9 @@ def die_with_parent(number: signal.Signals) -> None:
 
 def end_with_supervisor() -> None:
     """A part of `tunedeck up` ends, in its own time, when the supervisor was killed."""
-    if os.environ.get(SUPERVISED_ENV):
-        die_with_parent(signal.SIGTERM)
+    supervisor = os.environ.get(SUPERVISED_ENV)
+    if not supervisor:
+        return
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != int(supervisor):  # it died before the kernel was asked
+        sys.exit(0)

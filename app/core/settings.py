@@ -87,6 +87,15 @@ class Settings(BaseSettings):
     secret_key: SecretStr = Field(
         default=SecretStr(""), description="Key that encrypts stored tokens; a 0600 file in the data folder when empty."
     )
+    storage_url: str = Field(
+        default="",
+        description="Where hosts without a common disk share their bytes, as s3://bucket/prefix (credentials: the AWS "
+        "variables or the machine's role); the data folder alone when empty.",
+    )
+    s3_endpoint: str = Field(
+        default="", description="Address of an S3 server that is not Amazon's, such as MinIO; http is accepted here."
+    )
+    s3_region: str = Field(default="", description="Region of the bucket; `AWS_REGION` or us-east-1 when empty.")
     web: WebSettings = WebSettings()
     worker: WorkerSettings = WorkerSettings()
     models: ModelSettings = ModelSettings()
@@ -99,7 +108,7 @@ class Settings(BaseSettings):
 
     @property
     def files_dir(self) -> Path:
-        """Root of the byte storage."""
+        """Root of the byte storage, or of this host's working copy of it."""
         return self.root / "files"
 
     @property

@@ -44,6 +44,7 @@ def add_sample(session: Session, ctx: Context, *, then_train: bool) -> Dataset:
     source = resource_dir("samples") / SAMPLE
     key = f"datasets/sample-{secrets.token_hex(4)}.jsonl"
     shutil.copyfile(source, ctx.storage.make_parent(key))
+    ctx.storage.publish(key)
     data = source.read_bytes()
     train = {"name": NAME, "config": DEMO_CONFIG.model_dump(mode="json")} if then_train else None
     return datasets.create_from_upload(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import secrets
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from app.core.storage import KeyOutsideRootError
+from app.core.storage import KeyOutsideRootError, StorageError
 from app.domain.errors import DomainError
 from app.web.guard import SECURITY_HEADERS
 from app.web.render import refusal
@@ -25,6 +26,7 @@ TITLES = {
     413: "Too large",
     422: "Something is wrong with that",
     500: "Something broke",
+    503: "The storage does not answer",
     507: "The disk is full",
 }
 
@@ -40,7 +42,17 @@ def show(request: Request, status: int, message: str, *, field: str = "", detail
     if wants_json(request):
         return JSONResponse({"error": message, "field": field}, status)
     title = _(TITLES.get(status, TITLES[400]))
-    return refusal(request, status, title=title, message=message, advice="", details=details)
+    back = _back(request) if status != 404 else ""
+    return refusal(request, status, title=title, message=message, advice="", details=details, back=back)
+
+
+def _back(request: Request) -> str:
+    """The page of ours whose form or link led here."""
+    came = urlsplit(request.headers.get("referer", ""))
+    is_ours = came.netloc == request.url.netloc and came.path.startswith("/") and not came.path.startswith("//")
+    if not is_ours or came.path == request.url.path:
+        return ""
+    return came._replace(scheme="", netloc="", fragment="").geturl()
 
 
 def _domain(request: Request, exc: Exception) -> Response:
@@ -65,6 +77,10 @@ def _outside(request: Request, _exc: Exception) -> Response:
     return show(request, 404, _("There is no such file."))
 
 
+def _away(request: Request, exc: Exception) -> Response:
+    return show(request, 503, _("%(problem)s Try again in a moment.", problem=str(exc)))
+
+
 def _bug(request: Request, exc: Exception) -> Response:
     reference = secrets.token_hex(4)
     log.error("Error %s at %s %s", reference, request.method, request.url.path, exc_info=exc)
@@ -83,4 +99,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(KeyOutsideRootError, _outside)
+    app.add_exception_handler(StorageError, _away)
     app.add_exception_handler(Exception, _bug)

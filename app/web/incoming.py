@@ -56,7 +56,7 @@ class _Sink:
 
     def discard(self) -> None:
         self._file.close()
-        self._storage.delete(self.key)
+        self._storage.discard(self.key)
 
 
 class _Form:

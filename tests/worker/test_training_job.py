@@ -117,6 +117,7 @@ def test_a_job_that_is_killed_or_paused_ends_like_one_that_ran_through(any_ctx: 
         events = jobs.events_after(session, straight, 0, 10_000)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
 
+    ctx.settings.worker.beat_seconds = 0.05  # the pause must be heard before so short a training ends by itself
     broken = launch(ctx, tiny_model)
     killed = when_at_step(ctx, broken, 12, lambda: trainer_of(broken).send_signal(signal.SIGKILL))
 
@@ -127,7 +128,7 @@ def test_a_job_that_is_killed_or_paused_ends_like_one_that_ran_through(any_ctx: 
     run_once_killed = run_until_lost(ctx, broken)
     killed.join()
     assert run_once_killed == ("queued", 1)
-    when_at_step(ctx, broken, 22, pause)
+    when_at_step(ctx, broken, 17, pause)
     assert run_to_rest(ctx, broken).state == "paused"
     with ctx.db.session(write=True) as session:
         jobs.resume(session, ctx.bells, broken)

@@ -104,25 +104,32 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
 _FORGOTTEN = select(Dataset).where(col(Dataset.deleted_at).is_not(None), Dataset.source_key != "")
 
 
-def has_forgotten_sources(session: Session) -> bool:
-    """Whether `forget_sources` has something to do."""
-    return session.exec(_FORGOTTEN.limit(1)).first() is not None
+def forgotten_sources(session: Session) -> list[Dataset]:
+    """Deleted data sets whose uploaded file is still there and read by no intake."""
+    found = session.exec(_FORGOTTEN.limit(20)).all()
+    return [dataset for dataset in found if not _is_read(session, dataset)]
 
 
-def forget_sources(session: Session, storage: LocalStorage) -> None:
-    """Remove the uploaded files of deleted data sets; the row stays, for trainings name it."""
-    for dataset in session.exec(_FORGOTTEN.limit(20)):
-        if not jobs.list_jobs(session, kinds=(JobKind.INTAKE,), states=LIVE, subject_id=dataset.id, limit=1):
-            storage.delete(dataset.source_key)
-            dataset.source_key = ""
+def _is_read(session: Session, dataset: Dataset) -> bool:
+    return bool(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), states=LIVE, subject_id=dataset.id, limit=1))
+
+
+def forget_source(session: Session, dataset_id: int) -> None:
+    """The uploaded file is removed; the row stays, for trainings name it."""
+    session.get_one(Dataset, dataset_id).source_key = ""
     session.flush()
+
+
+def known_sources(session: Session) -> set[str]:
+    """Keys of all uploaded files."""
+    return set(session.exec(select(Dataset.source_key).where(Dataset.source_key != "")))
 
 
 def iter_rows(storage: LocalStorage, dataset: Dataset, start: int = 0) -> Iterator[Row]:
     """Canonical rows from number `start` (0-based) on; nothing when the intake has not finished."""
     if not dataset.rows_key:
         return
-    with storage.path(dataset.rows_key).open("rb") as file:
+    with storage.ensure(dataset.rows_key).open("rb") as file:
         for line in islice(file, start, None):
             yield json.loads(line)
 

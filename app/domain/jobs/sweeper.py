@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,15 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from app.core.context import Context
+from app.core.storage import StorageError
 from app.domain.datasets import service as datasets
-from app.domain.jobs import fence, service
+from app.domain.datasets.models import Dataset
+from app.domain.jobs import fence, leftovers, service
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import FINAL, LEASED
 
 log = logging.getLogger(__name__)
+_TIDY_SECONDS = 600
 
 
 @dataclass
@@ -32,48 +36,73 @@ class _Seen:
 
 
 class Sweeper:
-    """A thread that looks every `worker.sweep_seconds`."""
+    """Two threads that look every `worker.sweep_seconds`: one for lost jobs, one that removes files.
 
-    def __init__(self, ctx: Context) -> None:
+    Apart, for S3 may be slow to answer. `removes`: whether what was deleted is removed here; one process will do.
+    """
+
+    def __init__(self, ctx: Context, *, removes: bool = True) -> None:
         self._ctx = ctx
+        self._removes = removes
         self._seen: dict[int, _Seen] = {}
         self._last_read = float("-inf")
+        self._next_tidy = float("-inf")
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="sweeper", daemon=True)
+        rounds = {"sweeper": self.watch, "remover": self.clean}
+        self._threads = [
+            threading.Thread(target=self._loop, args=(look,), name=name, daemon=True) for name, look in rounds.items()
+        ]
 
     def start(self) -> None:
         """Begin."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End, and wait for the look in progress."""
         self._stop.set()
-        self._thread.join(timeout=10)
+        for thread in self._threads:
+            thread.join(timeout=10)
 
-    def _loop(self) -> None:
+    def _loop(self, look: Callable[[], None]) -> None:
         while not self._stop.wait(self._ctx.settings.worker.sweep_seconds):
             try:
-                self.look()
+                look()
             except sa.exc.SQLAlchemyError as exc:
                 log.warning("The sweeper could not read the database: %s", exc)
+            except (OSError, StorageError) as exc:
+                log.warning("The sweeper could not finish its round: %s", exc)
 
     def look(self) -> None:
-        """One round: lost jobs, forgotten doorbells, files of deleted jobs."""
+        """One round of both."""
+        self.watch()
+        self.clean()
+
+    def watch(self) -> None:
+        """Lost jobs and forgotten doorbells."""
         with self._ctx.db.session() as session:
             query = select(Job).where(col(Job.state).in_(list(LEASED)))
             leased = [(job.id or 0, job.attempt, job.beat) for job in session.exec(query)]
             queues = service.waiting_queues(session)
-            dead = list(session.execute(self._deleted()).scalars())
-            forgotten = datasets.has_forgotten_sources(session)
         for job_id, attempt, beat in self._silent(leased, time.monotonic()):
             self._lose(fence.Ownership(job_id, attempt), beat)
         for queue in queues:
             self._ctx.bells.doorbell.ring(queue)
+
+    def clean(self) -> None:
+        """Files of deleted jobs and data sets; where bytes are shared, this host's copies of what others removed."""
+        if self._ctx.storage.remote and time.monotonic() >= self._next_tidy:
+            leftovers.remove(self._ctx)
+            self._next_tidy = time.monotonic() + _TIDY_SECONDS
+        if not self._removes:
+            return
+        with self._ctx.db.session() as session:
+            dead = list(session.execute(self._deleted()).scalars())
+            forgotten = datasets.forgotten_sources(session)
         for job_id in dead:
             self._purge(job_id)
-        if forgotten:
-            with self._ctx.db.session(write=True) as session:
-                datasets.forget_sources(session, self._ctx.storage)
+        for dataset in forgotten:
+            self._forget(dataset)
 
     def _silent(self, leased: list[tuple[int, int, int]], now: float) -> list[tuple[int, int, int]]:
         """Those whose beat stood still for a lease; a gap between reads starts the count again."""
@@ -110,6 +139,11 @@ class Sweeper:
     @staticmethod
     def _deleted() -> sa.Select[Any]:
         return sa.select(col(Job.id)).where(col(Job.deleted_at).is_not(None), col(Job.state).in_(list(FINAL))).limit(20)
+
+    def _forget(self, dataset: Dataset) -> None:
+        self._ctx.storage.delete(dataset.source_key)
+        with self._ctx.db.session(write=True) as session:
+            datasets.forget_source(session, dataset.id or 0)
 
     def _purge(self, job_id: int) -> None:
         """Rows last: when the files can't be removed, the next round tries again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -10,6 +11,7 @@ from sqlmodel import Session
 from starlette.responses import JSONResponse, Response
 
 from app.core.context import Context
+from app.core.storage import StorageError
 from app.domain.datasets import service
 from app.domain.datasets.formats import sniff
 from app.domain.datasets.models import Dataset, DatasetState
@@ -23,7 +25,7 @@ from app.web.incoming import Received, receive
 from app.web.render import page, put_flash, see_other
 from app.web.render import translate as _
 from app.web.views.audits import audit_view
-from app.web.views.datasets import dataset_view, first_look, problem_view, row_view
+from app.web.views.datasets import DatasetView, dataset_view, first_look, problem_view, row_view
 
 router = APIRouter()
 #: Bytes left free on the disk after an upload: room for the canonical rows comes on top.
@@ -37,10 +39,13 @@ Offset = Annotated[int, Query(ge=0, le=10**12)]
 @router.get("/datasets")
 def list_page(request: Request, session: SessionDep) -> Response:
     """All data sets."""
-    found = service.list_datasets(session)
+    return page(request, "datasets/list.html", datasets=dataset_views(session))
+
+
+def dataset_views(session: Session) -> list[DatasetView]:
+    """All data sets with the newest check of each, for any list: two queries, however many there are."""
     intakes = {job.subject_id: job for job in reversed(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=500))}
-    views = [dataset_view(dataset, intakes.get(dataset.id or 0)) for dataset in found]
-    return page(request, "datasets/list.html", datasets=views)
+    return [dataset_view(dataset, intakes.get(dataset.id or 0)) for dataset in service.list_datasets(session)]
 
 
 @router.get("/datasets/new")
@@ -92,35 +97,59 @@ def _check_size(request: Request, ctx: Context) -> None:
 def _keep(ctx: Context, received: Received) -> tuple[str, str]:
     """A data set out of the received bytes: its address, and a word if the same file was here already."""
     try:
-        return _store(ctx, received)
-    except BaseException:
-        ctx.storage.delete(received.key)
-        raise
+        _check_head(ctx, received)
+        with ctx.db.session() as session:
+            known = _known(session, received)
+        return known or _place(ctx, received)
+    finally:
+        ctx.storage.discard(received.key)
 
 
-def _store(ctx: Context, received: Received) -> tuple[str, str]:
-    part = ctx.storage.path(received.key)
-    with part.open("rb") as file:
+def _check_head(ctx: Context, received: Received) -> None:
+    with ctx.storage.path(received.key).open("rb") as file:
         refusal = sniff(file.read(65_536))
     if refusal:
         raise InvalidError(refusal, field="file")
+
+
+def _known(session: Session, received: Received) -> tuple[str, str] | None:
+    known = service.find_by_hash(session, received.sha256)
+    if known is None or known.state == DatasetState.FAILED:
+        return None
+    return f"/datasets/{known.id}", _("This very file is here already, as “%(name)s”.", name=known.name)
+
+
+def _place(ctx: Context, received: Received) -> tuple[str, str]:
+    """Give the bytes their name, and publish them while no transaction is open: that may take long."""
+    part = ctx.storage.path(received.key)
+    key = f"datasets/src-{received.sha256[:16]}-{part.stem[:8]}.jsonl"
+    part.rename(ctx.storage.make_parent(key))
+    try:
+        ctx.storage.publish(key)
+        return _enter(ctx, received, key)
+    except BaseException:
+        ctx.storage.discard(key)
+        with suppress(StorageError):
+            ctx.storage.withdraw(key)
+        raise
+
+
+def _enter(ctx: Context, received: Received, key: str) -> tuple[str, str]:
     with ctx.db.session(write=True) as session:
-        known = service.find_by_hash(session, received.sha256)
-        if known is not None and known.state != DatasetState.FAILED:
-            part.unlink()
-            return f"/datasets/{known.id}", _("This very file is here already, as “%(name)s”.", name=known.name)
-        key = f"datasets/src-{received.sha256[:16]}-{part.stem[:8]}.jsonl"
-        part.rename(ctx.storage.make_parent(key))
-        dataset = service.create_from_upload(
-            session,
-            ctx.bells,
-            name=received.name or received.filename.removesuffix(".jsonl").removesuffix(".json"),
-            filename=received.filename,
-            size=received.size,
-            sha256=received.sha256,
-            source_key=key,
-        )
-        return f"/datasets/{dataset.id}", ""
+        twin = _known(session, received)
+        if twin is None:
+            dataset = service.create_from_upload(
+                session,
+                ctx.bells,
+                name=received.name or received.filename.removesuffix(".jsonl").removesuffix(".json"),
+                filename=received.filename,
+                size=received.size,
+                sha256=received.sha256,
+                source_key=key,
+            )
+            return f"/datasets/{dataset.id}", ""
+    ctx.storage.delete(key)
+    return twin
 
 
 @router.get("/datasets/{dataset_id}")

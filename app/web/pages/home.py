@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.domain import demo
-from app.domain.datasets import service as datasets
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import FINAL, LEASED, JobState
 from app.domain.workers import service as workers
 from app.web.deps import ContextDep, SessionDep
+from app.web.pages.datasets import dataset_views
 from app.web.pages.jobs import job_rows
 from app.web.render import page, see_other
 from app.web.render import translate as _
@@ -26,7 +26,7 @@ def home(request: Request, session: SessionDep) -> Response:
     running = job_rows(session, jobs.list_jobs(session, states=LEASED, limit=20))
     waiting = [job_view(job) for job in jobs.list_jobs(session, states=WAITING, limit=20)]
     ended = [job_view(job) for job in jobs.list_jobs(session, states=FINAL, limit=8)]
-    sets = datasets.list_datasets(session)
+    sets = dataset_views(session)
     served = workers.someone_serves(session, "gpu") or not waiting
     first_time = not (running or waiting or ended or sets)
     return page(
@@ -38,7 +38,7 @@ def home(request: Request, session: SessionDep) -> Response:
         datasets=sets[:5],
         served=served,
         first_time=first_time,
-        preparing=[row for row in sets if row.state == "checking"],
+        preparing=[view for view in sets if view.is_checking and not view.intake_failed],
     )
 
 

@@ -62,6 +62,7 @@ def _places(ctx: Context) -> list[dict[str, Any]]:
     settings = ctx.settings
     return [
         {"label": _("Data folder"), "value": str(settings.root)},
+        {"label": _("Shared storage"), "value": settings.storage_url or _("none; the data folder alone")},
         {"label": _("Free space"), "value": filters.filesize(ctx.storage.free_bytes())},
         {"label": _("Database"), "value": _without_password(settings.database)},
         {"label": _("Broker"), "value": _without_password(settings.redis)},

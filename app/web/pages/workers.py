@@ -46,7 +46,7 @@ def _machine(facts: dict[str, Any]) -> list[str]:
     """GPUs, cores and memory in words, as far as the worker told."""
     out = []
     for gpu in facts.get("gpus", []):
-        name, memory = (gpu.get("name", "GPU"), gpu.get("memory_total", 0)) if isinstance(gpu, dict) else (str(gpu), 0)
+        name, memory = (gpu.get("name", "GPU"), gpu.get("total", 0)) if isinstance(gpu, dict) else (str(gpu), 0)
         out.append(f"{name}, {filters.filesize(memory)}" if memory else str(name))
     cores, memory = facts.get("cores") or facts.get("cpu_count"), facts.get("memory_total") or facts.get("memory")
     if cores:
@@ -56,8 +56,8 @@ def _machine(facts: dict[str, Any]) -> list[str]:
     return out
 
 
-def _engines(facts: dict[str, Any]) -> str:
-    engines = facts.get("engines", {})
-    if isinstance(engines, dict):
-        return ", ".join(f"{name} {version}".strip() for name, version in engines.items() if version)
-    return ", ".join(str(engine) for engine in engines)
+def _engines(facts: dict[str, Any]) -> list[str]:
+    """Names and versions of the engines that are installed."""
+    versions = facts.get("versions", {})
+    names = [{"hf": "transformers"}.get(engine, str(engine)) for engine in facts.get("engines", [])]
+    return [f"{name} {versions.get(name, '')}".strip() for name in names]

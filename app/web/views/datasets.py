@@ -10,7 +10,7 @@ from app.core.storage import LocalStorage
 from app.domain.datasets.formats import FormatError, Row, RowError, convert, detect
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import LIVE
+from app.domain.jobs.states import LIVE, JobState
 from app.web import filters
 from app.web.render import translate as _
 from app.web.render import translate_many
@@ -21,10 +21,9 @@ FIRST_ROWS = 50
 
 @dataclass(frozen=True)
 class DatasetView:
-    """A data set, its badge and the sentence that says what it is."""
+    """A data set and the sentence that says what it is."""
 
     row: Dataset
-    badge: str
     sentence: str
     intake: Job | None
 
@@ -45,11 +44,28 @@ class DatasetView:
         """The check itself broke (its worker died, say), so the file was never understood."""
         return self.is_checking and self.intake is not None and self.intake.job_state not in LIVE
 
+    @property
+    def badge(self) -> str:
+        """State of the `badge` macro."""
+        if self.is_checking and self.intake is not None:
+            waits = self.intake.job_state == JobState.QUEUED
+            return "failed" if self.intake_failed else "queued" if waits else "checking"
+        return "problems" if self.row.state == DatasetState.NEEDS_CHOICE else self.row.state
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """Arguments of the `progress` macro while it is checked."""
+        job = self.intake
+        if job is None or job.job_state == JobState.QUEUED:
+            return {"done": None, "total": None, "text": _("Waiting for a worker"), "kind": "halt"}
+        done, total = filters.filesize(job.phase_done or 0), filters.filesize(self.row.size)
+        said = _("%(done)s of %(total)s read", done=done, total=total)
+        return {"done": job.phase_done, "total": job.phase_total, "text": said}
+
 
 def dataset_view(dataset: Dataset, intake: Job | None = None) -> DatasetView:
     """The data set with its words."""
-    badge = {DatasetState.NEEDS_CHOICE: "problems"}.get(DatasetState(dataset.state), dataset.state)
-    return DatasetView(dataset, str(badge), _sentence(dataset), intake)
+    return DatasetView(dataset, _sentence(dataset), intake)
 
 
 def _sentence(dataset: Dataset) -> str:
@@ -62,7 +78,8 @@ def _sentence(dataset: Dataset) -> str:
     )
     parts = [_("%(rows)s in %(format)s.", rows=rows, format=_format(dataset))]
     if reasoned := dataset.stats.get("reasoning_rows", dataset.stats.get("with_reasoning", 0)):
-        parts.append(_("%(n)s of them show the reasoning before the answer.", n=filters.number(reasoned)))
+        one, many = "One of them shows its reasoning.", "%(all)s of them show the reasoning before the answer."
+        parts.append(translate_many(one, many, reasoned, all=filters.number(reasoned)))
     if dataset.problem_count:
         lines = translate_many(
             "%(lines)s line", "%(lines)s lines", dataset.problem_count, lines=filters.number(dataset.problem_count)
@@ -98,7 +115,7 @@ def problem_view(problem: DatasetProblem) -> dict[str, Any]:
 
 def first_look(storage: LocalStorage, dataset: Dataset) -> dict[str, Any] | None:
     """The first rows of the uploaded file, while its check still runs; None when nothing can be said yet."""
-    path = storage.path(dataset.source_key)
+    path = storage.ensure(dataset.source_key)
     if not path.is_file():
         return None
     with path.open("rb") as file:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from app.core.storage import LocalStorage
+from app.core.storage import LocalStorage, StorageError
 from app.domain.exports.service import EXPORT_CHOICES, ExportChoice, file_stem
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import FINAL, JobKind, JobState
@@ -46,7 +46,8 @@ class ExportView:
 
     @property
     def name(self) -> str:
-        return PurePosixPath(self.artifact.storage_key).name if self.artifact else self.choice.title
+        is_file = self.artifact is not None and self.choice.artifact == "gguf"
+        return PurePosixPath(self.artifact.storage_key).name if self.artifact and is_file else self.choice.title
 
     @property
     def sentence(self) -> str:
@@ -67,8 +68,22 @@ class ExportView:
         ]
 
 
+#: What a proof holds, in words; anything else is shown by its own name.
+PROOF_WORDS = {
+    "llama_cpp": "Checked with",
+    "template_equal": "Same chat template",
+    "tokens_equal": "Same tokens",
+    "first_token_logprob_diff": "First token differs by (nats)",
+    "mean_kl": "Mean divergence (nats)",
+    "same_choice": "Share of same choices",
+    "tokens_compared": "Tokens compared",
+    "seconds": "Seconds taken",
+}
+VERDICTS = {"same": "answers the same", "close": "answers nearly the same", "differs": "answers differ"}
+
+
 def _label(key: str) -> str:
-    return key.replace("_", " ").capitalize()
+    return _(PROOF_WORDS.get(key, key.replace("_", " ").capitalize()))
 
 
 def _shown(key: str, value: Any) -> bool:
@@ -78,6 +93,8 @@ def _shown(key: str, value: Any) -> bool:
 def _said(value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
+    if value in VERDICTS:
+        return _(VERDICTS[value])
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -107,7 +124,10 @@ def _modelfiles(storage: LocalStorage, made: dict[tuple[str, str], Artifact], qu
     artifact = made.get(("modelfile", quant)) or made.get(("modelfile", ""))
     if artifact is None:
         return ()
-    path = storage.path(artifact.storage_key)
+    try:
+        path = storage.ensure(artifact.storage_key)
+    except StorageError:
+        return ()  # the page has more to say than this
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     texts = [
         file for file in files if file.is_file() and file.name.startswith("Modelfile") and file.stat().st_size < 100_000

@@ -1,0 +1,41 @@
+"""Where hosts share bytes on S3, each has working copies. This removes those of what another host has deleted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from sqlmodel import Session, col, select
+
+from app.core.context import Context
+from app.domain.datasets import service as datasets
+from app.domain.jobs.models import Job
+
+#: An upload lies in its place shortly before its row is there.
+_YOUNG_SECONDS = 86_400
+
+
+def remove(ctx: Context) -> None:
+    """Remove this host's folders of jobs, and its uploaded files, that no row knows any more. S3 is not touched."""
+    runs, sources = _inside(ctx, "runs"), _inside(ctx, "datasets")
+    with ctx.db.session() as session:
+        gone = _unknown_runs(session, runs) + _unknown_sources(session, sources)
+    for key in gone:
+        ctx.storage.discard(key)
+
+
+def _inside(ctx: Context, key: str) -> list[Path]:
+    folder = ctx.storage.path(key)
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _unknown_runs(session: Session, folders: list[Path]) -> list[str]:
+    """The row of a job is there before its folder, and its number is given to no other."""
+    numbers = {int(folder.name) for folder in folders if folder.name.isdecimal()}
+    return [f"runs/{number}" for number in sorted(numbers - set(session.exec(select(col(Job.id)))))]
+
+
+def _unknown_sources(session: Session, files: list[Path]) -> list[str]:
+    old = time.time() - _YOUNG_SECONDS
+    keys = {f"datasets/{file.name}" for file in files if file.stat().st_mtime < old}
+    return sorted(keys - datasets.known_sources(session))

@@ -1,0 +1,246 @@
+"""Hosts that share a database and S3, and no disk: what one makes, another goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import signal
+import socket
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.core.context import Context, make_context
+from app.core.settings import Settings
+from app.core.storage import StorageError
+from app.domain.datasets import service as datasets
+from app.domain.datasets.models import DatasetState
+from app.domain.exports.service import list_artifacts
+from app.domain.jobs import leftovers
+from app.domain.jobs import service as jobs
+from app.domain.jobs.config import Question, TrainConfig
+from app.domain.jobs.launch import launch_training
+from app.domain.jobs.models import Checkpoint, Job
+from app.domain.jobs.states import JobKind
+from app.domain.jobs.sweeper import Sweeper
+from app.main import create_app
+from tests.tiny_model import tiny_rows
+from tests.worker.test_intake_job import GOOD, lines, upload
+from tests.worker.test_training_job import job_of, run_to_rest, run_until_lost, trainer_of, when_at_step
+from worker import transfers
+from worker.recorder import Recorder
+from worker.runner import Runner
+from worker.trainer import protocol
+
+NewHost = Callable[..., Context]
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def new_host(s3_settings: Settings, migrated_sqlite: Path, tmp_path: Path) -> Iterator[NewHost]:
+    """A host with an empty data folder of its own."""
+    shutil.copyfile(migrated_sqlite, tmp_path / "shared.db")
+    made: list[Context] = []
+
+    def host(name: str, **changes: str) -> Context:
+        own = {"data_dir": tmp_path / name, "database_url": f"sqlite:///{tmp_path}/shared.db"}
+        made.append(make_context(s3_settings.model_copy(update=own | changes), worker=True))
+        return made[-1]
+
+    yield host
+    for ctx in made:
+        ctx.db.dispose()
+
+
+def upload_by_web(ctx: Context) -> int:
+    data = "".join(json.dumps(row) + "\n" for row in tiny_rows(40))
+    with TestClient(create_app(ctx.settings), base_url="http://localhost") as browser:
+        answer = browser.post("/datasets", files={"file": ("rows.jsonl", data)}, headers={"accept": "application/json"})
+    return int(answer.json()["location"].rpartition("/")[2])
+
+
+def launch(ctx: Context, dataset_id: int, model: Path) -> int:
+    ctx.settings.models.local_roots = [model.parent]
+    wish = {
+        "base_model": str(model),
+        "max_steps": 5000,
+        "save_steps": 2,
+        "eval_steps": 5000,
+        "max_new_tokens": 2,
+        "questions": (Question(prompt="Say red then blue."),),
+    }
+    config = TrainConfig.model_validate(wish)
+    with ctx.db.session(write=True) as session:
+        job = launch_training(session, ctx.bells, ctx.settings, dataset_id=dataset_id, name="tiny", config=config)
+        return job.id or 0
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.slow
+def test_a_training_lost_on_one_host_goes_on_from_its_checkpoint_on_another(
+    new_host: NewHost, tiny_model: Path
+) -> None:
+    web, first, second = new_host("web"), new_host("first"), new_host("second")
+    dataset_id = upload_by_web(web)
+    assert Runner(first, "first", "light").run_waiting() == 1
+
+    job_id = launch(web, dataset_id, tiny_model)
+    kill = when_at_step(web, job_id, 6, lambda: trainer_of(job_id).send_signal(signal.SIGKILL))
+    assert run_until_lost(first, job_id) == ("queued", 1)
+    kill.join()
+    last = shorten(web, job_id)
+    sealed = content(first.storage.path(last.storage_key))
+    shutil.rmtree(first.settings.files_dir)
+
+    done = run_to_rest(second, job_id)
+    assert (done.state, done.step, done.attempt) == ("succeeded", last.step + 4, 2)
+    assert content(second.storage.path(last.storage_key)) == sealed
+    shutil.rmtree(second.settings.files_dir)
+    check_the_download(new_host("third"), job_id)
+    check_that_nothing_stays(web, first, job_id, dataset_id)
+
+
+def shorten(ctx: Context, job_id: int) -> Checkpoint:
+    """Four steps more from the last checkpoint, and no wait before them."""
+    with ctx.db.session(write=True) as session:
+        last = jobs.newest_checkpoint(session, job_id)
+        assert last is not None
+        job = session.get_one(Job, job_id)
+        job.config, job.not_before = job.config | {"max_steps": last.step + 4}, None
+        return last
+
+
+def check_the_download(ctx: Context, job_id: int) -> None:
+    with ctx.db.session() as session:
+        (adapter,) = list_artifacts(session, job_id)
+    with TestClient(create_app(ctx.settings), base_url="http://localhost") as browser:
+        answer = browser.get(f"/artifacts/{adapter.id}/download")
+        assert browser.get("/datasets/1").text.count("Say ") > 1  # its rows are shown, from where they were made
+    packed = zipfile.ZipFile(io.BytesIO(answer.content))
+    (weights,) = [name for name in packed.namelist() if name.endswith("adapter_model.safetensors")]
+    assert hashlib.sha256(packed.read(weights)).hexdigest() == adapter.sha256
+
+
+def check_that_nothing_stays(web: Context, worker: Context, job_id: int, dataset_id: int) -> None:
+    worker.storage.ensure(f"runs/{job_id}/a2/adapter")
+    with web.db.session(write=True) as session:
+        jobs.delete(session, web.bells, job_id)
+        datasets.delete_dataset(session, web.bells, dataset_id)
+    Sweeper(web).look()
+    assert not web.storage.ensure(f"runs/{job_id}/a2/adapter").exists()
+    assert not list(web.storage.path("datasets").iterdir())
+    leftovers.remove(worker)
+    assert not worker.storage.path(f"runs/{job_id}").exists()
+
+
+def test_an_upload_that_can_not_be_stored_is_told_and_leaves_nothing(new_host: NewHost) -> None:
+    ctx = new_host("a", s3_endpoint=NOWHERE)
+    with TestClient(create_app(ctx.settings), base_url="http://localhost") as browser:
+        answer = browser.post("/datasets", files={"file": ("rows.jsonl", lines(*[GOOD] * 5))})
+    assert answer.status_code == 503
+    assert "The storage s3://" in answer.text
+    with ctx.db.session() as session:
+        assert datasets.list_datasets(session) == []
+    assert not [path for path in ctx.storage.root.rglob("*") if path.is_file()]
+
+
+def test_a_storage_that_is_away_fails_the_job_with_a_sentence(
+    new_host: NewHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "PAUSES", (0.01,))
+    ctx = new_host("a", s3_endpoint=NOWHERE)
+    ctx.settings.worker.max_losses = 0
+    dataset_id = upload(ctx, lines(*[GOOD] * 5))
+    Runner(ctx, "a", "light").run_waiting()
+    with ctx.db.session() as session:
+        (job,) = jobs.list_jobs(session, kinds=(JobKind.INTAKE,))
+        dataset = datasets.get_dataset(session, dataset_id)
+    assert (job.state, job.error["class"]) == ("failed", "storage_unreachable")
+    assert "can't be written to" in job.error["message"]
+    assert "tunedeck doctor" in job.error["advice"]
+    assert (dataset.state, dataset.rows_key) == (DatasetState.FAILED, "")
+    assert ctx.storage.path(f"runs/{job.id}/a1/rows.jsonl").read_bytes().count(b"\n") == 5
+
+
+def test_the_lease_is_kept_while_an_upload_hangs_and_a_cancel_ends_it(new_host: NewHost) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()  # connections are taken, and never answered
+        ctx = new_host("a", s3_endpoint=f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        ctx.settings.worker.beat_seconds = 0.05
+        upload(ctx, lines(*[GOOD] * 5))
+
+        def cancel() -> None:
+            with ctx.db.session(write=True) as session:
+                jobs.cancel(session, ctx.bells, 1)
+
+        watch = when_uploading(ctx, cancel)
+        Runner(ctx, "a", "light").run_waiting()
+        watch.join()
+        job = job_of(ctx, 1)
+        assert job.state == "cancelled"
+        with ctx.db.session() as session:
+            assert datasets.get_dataset(session, 1).rows_key == ""
+
+
+def when_uploading(ctx: Context, act: Callable[[], None]) -> threading.Thread:
+    """Do something once an upload runs and the lease was renewed some times beside it."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while not any(thread.name == "transfer" for thread in threading.enumerate()):
+            pause.wait(0.02)
+        before = job_of(ctx, 1).beat
+        while job_of(ctx, 1).beat < before + 3:
+            pause.wait(0.02)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_scheduled_checkpoint_that_can_not_be_uploaded_does_not_count(
+    new_host: NewHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "PAUSES", ())
+    ctx = new_host("a", s3_endpoint=NOWHERE)
+    publisher, made = publisher_of(ctx)
+    (said,) = publisher.publish([made(1, "schedule")])
+    assert isinstance(said, protocol.Log)
+    assert "step 1 does not count. The storage s3://" in said.message
+    with pytest.raises(StorageError):
+        publisher.publish([made(2, "pause")])
+
+
+def test_only_the_newest_checkpoints_of_a_run_stay_on_s3(new_host: NewHost) -> None:
+    ctx = new_host("a")
+    publisher, made = publisher_of(ctx)
+    for step in range(1, 6):
+        assert publisher.publish([made(step, "schedule")])[0].kind == "checkpoint"
+    kinds = [event.kind for event in publisher.publish([made(6, "schedule"), made(7, "end")])]
+    assert kinds == ["log", "checkpoint"]
+    other = new_host("b").storage
+    there = [step for step in range(1, 8) if other.ensure(f"runs/7/a1/checkpoints/checkpoint-{step}").exists()]
+    assert there == [4, 5, 7]
+
+
+def publisher_of(ctx: Context) -> tuple[transfers.Publisher, Callable[[int, str], protocol.Checkpoint]]:
+    recorder = Recorder(ctx, Job(id=7, attempt=1, kind="train", subject_id=1, queue="gpu", name="x"))
+
+    def made(step: int, reason: str) -> protocol.Checkpoint:
+        path = f"checkpoints/checkpoint-{step}"
+        ctx.storage.make_parent(f"runs/7/a1/{path}/weights").write_bytes(b"w")
+        return protocol.Checkpoint.model_validate({"step": step, "path": path, "size": 1, "reason": reason})
+
+    return transfers.Publisher(ctx, recorder, lambda: None), made
