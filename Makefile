@@ -14,6 +14,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Tests: two processes of two threads each on two cores are twenty times slower than of one.
 TEST_ENV := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_TELEMETRY=1
+# Tests run side by side; JOBS=1 shows them one by one.
+JOBS ?= 2
 # In CI nothing may be skipped.
 TEST_PLUGINS := $(if $(CI),-p tests.no_skips)
 
@@ -28,7 +30,7 @@ up: setup ## start the dashboard
 
 test: setup-dev ## every test (ARGS="-k name" for some)
 	@sh scripts/test_needs.sh
-	@$(TEST_ENV) $(BIN)/python -m pytest $(TEST_PLUGINS) $(ARGS)
+	@$(TEST_ENV) $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal) $(TEST_PLUGINS) $(ARGS)
 
 check: lint test ## what CI runs: linters, types, import rules, every test
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.config import FOUR_BIT_FROM, TrainConfig
 from worker.child import JobError
 from worker.trainer.callbacks import refuse_nan
 from worker.trainer.data import propose_length
 from worker.trainer.engines import choose_engine
-from worker.trainer.settings import FOUR_BIT_FROM, four_bit, optimizer, training_arguments
+from worker.trainer.settings import four_bit, optimizer, training_arguments
 
 
 def config(**changes: object) -> TrainConfig:

@@ -15,11 +15,14 @@ from markupsafe import Markup
 from app.core.context import Context
 from app.core.db import utcnow
 from app.core.settings import resource_dir
+from app.domain.datasets import service as datasets
+from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
-from app.domain.jobs.models import Job
+from app.domain.jobs.models import Job, Metric
 from app.domain.jobs.states import JobKind, JobState
-from app.domain.metrics.pace import seconds_per_step
-from app.domain.models.catalogue import CATALOGUE
+from app.domain.metrics.pace import seconds_per_step, speeds_of
+from app.domain.models.catalogue import BUNDLED
+from app.domain.workers import service as workers
 from app.web import filters
 from app.web.render import environment, static, translate
 from app.web.views.answers import differences
@@ -27,7 +30,7 @@ from app.web.views.audits import warnings_of
 from app.web.views.fields import ADVANCED, BASIC, BY_NAME, SPLIT, defaults, settings_view
 from app.web.views.jobs import job_view, phase_items
 from app.web.views.numbers import score_items
-from app.web.views.outlook import memory_needed
+from app.web.views.outlook import outlook
 from app.web.zipping import zip_stream
 from tests.web import seeding
 
@@ -172,13 +175,42 @@ def test_the_audit_warns_in_sentences() -> None:
     assert said[-1] == "Its template is changed."
 
 
-def test_memory_grows_with_batch_length_and_rank() -> None:
-    config = TrainConfig(base_model=CATALOGUE[3].hub_id)
-    usual = memory_needed(CATALOGUE[3], config, 2048)
-    assert usual == pytest.approx(CATALOGUE[3].memory_gb)
-    assert memory_needed(CATALOGUE[3], config.model_copy(update={"per_device_train_batch_size": 4}), 2048) > usual
-    assert memory_needed(CATALOGUE[3], config, 512) < usual
-    assert memory_needed(CATALOGUE[3], config.model_copy(update={"lora_r": 64}), 2048) > usual
+NO_QUESTION = "No question is asked, so there will be no answers to compare."
+
+
+def test_the_outlook_tells_memory_by_part_and_what_would_fit_this_gpu(ctx: Context) -> None:
+    config = TrainConfig(base_model="Qwen/Qwen3-8B", load_in="none", per_device_train_batch_size=8)
+    gpu = {"index": 0, "name": "T4", "total": 15_640_000_000, "used": 0, "load": None}
+    with ctx.db.session(write=True) as session:
+        rows = datasets.get_dataset(session, seeding.dataset(session, ctx))
+        told = outlook(session, ctx.settings, rows, config, None)
+        assert told.memory is not None
+        assert told.memory["total"] == sum(size for _, size in told.memory["parts"])
+        assert dict(told.memory["cards"])["H200, 141 GB"] == "fits"
+        assert (told.memory["there"], told.memory["verdict"], told.warnings[-1]) == (0, "", NO_QUESTION)
+        workers.hello(session, name="w", queue="gpu", host="h", pid=1, facts={"gpus": [gpu], "engines": ["hf"]})
+        told = outlook(session, ctx.settings, rows, config, None)
+        assert told.memory is not None
+        assert told.memory["verdict"] == "no"
+        assert "batch size" in told.warnings[-1]
+        assert "loading in 4 bits" in told.warnings[-1]
+        unknown = outlook(session, ctx.settings, rows, config.model_copy(update={"base_model": "a/b"}), None)
+        assert unknown.memory is None
+        assert unknown.items[-1]["note"] == "told once the model is on this machine"
+
+
+def test_the_time_goes_by_earlier_runs_of_the_model(ctx: Context) -> None:
+    with ctx.db.session(write=True) as session:
+        rows = seeding.dataset(session, ctx)
+        for speed in (100.0, 200.0):
+            job = seeding.training(session, ctx, rows)
+            seeding.run(session, job, steps=6)
+            found = [Metric(job_id=job.id or 0, attempt=1, name="tokens_per_second", step=n, value=speed) for n in (3, 4)]
+            first = Metric(job_id=job.id or 0, attempt=1, name="tokens_per_second", step=1, value=1.0)
+            session.add_all([*found, first])
+            assert jobs.move(session, job.id or 0, [JobState.RUNNING], JobState.SUCCEEDED)
+        assert speeds_of(session, BUNDLED) == [200.0, 100.0]
+        assert speeds_of(session, "Qwen/Qwen3-8B") == []
 
 
 def test_the_pace_is_that_of_this_attempt(ctx: Context) -> None:

@@ -168,7 +168,7 @@ def test_a_worker_that_is_told_to_stop_saves_and_gives_the_job_back(ctx: Context
     when_at_step(ctx, job_id, 3, stop.set)
     Runner(ctx, "w", "gpu", stop.is_set).run_waiting()
     job = job_of(ctx, job_id)
-    assert (job.state, job.losses) == ("queued", 0)
+    assert (job.state, job.losses) == ("queued", 0), job.error
     with ctx.db.session() as session:
         last = jobs.newest_checkpoint(session, job_id)
     assert last is not None

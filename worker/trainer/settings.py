@@ -6,12 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.config import FOUR_BIT_FROM, TrainConfig
 from worker.child import JobError
 from worker.trainer.specs import CHECKPOINTS_DIR
 
-#: From this size on, a model is loaded in 4 bits on CUDA unless asked otherwise.
-FOUR_BIT_FROM = 3_000_000_000
 _TIMES_A_RUN = 10
 _MAX_POINTS = 2_000
 

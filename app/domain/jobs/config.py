@@ -15,6 +15,8 @@ Optimizer = Literal["auto", "adamw_torch", "adamw_8bit"]
 #: The seven projections of a Llama-shaped block, as the tutorial names them.
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_QUESTIONS = 8
+#: From this many parameters on, a model is loaded in 4 bits on CUDA unless asked otherwise.
+FOUR_BIT_FROM = 3_000_000_000
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
 

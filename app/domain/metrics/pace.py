@@ -1,4 +1,4 @@
-"""How fast a running job steps, by its newest metric events."""
+"""How fast a running job steps, and how fast earlier ones went."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlmodel import Session, col
 
-from app.domain.jobs.models import Job, JobEvent
+from app.domain.jobs.models import Job, JobEvent, Metric
+from app.domain.jobs.states import JobKind, JobState
 
 #: Newest events looked at for each job: the pace of now, and a short read whatever the job's length.
 WINDOW = 200
 #: Fewer steps than this say nothing: the first ones compile and fill caches.
 LEAST_STEPS = 3
+#: Earlier runs that are looked through, and how many of them count.
+_LOOKED_AT, _COUNTED = 100, 5
 
 
 def seconds_per_step(session: Session, jobs: Iterable[Job]) -> dict[int, float]:
@@ -39,3 +42,21 @@ def seconds_per_step(session: Session, jobs: Iterable[Job]) -> dict[int, float]:
 def _pace(points: list[tuple[int, datetime]]) -> float | None:
     (first, begun), (last, now) = points[0], points[-1]
     return (now - begun).total_seconds() / (last - first) if last - first >= LEAST_STEPS else None
+
+
+def speeds_of(session: Session, base_model: str) -> list[float]:
+    """Mean tokens a second of the newest finished trainings of `base_model`, five at most, newest first."""
+    newest = (
+        sa.select(col(Job.id), col(Job.config))
+        .where(col(Job.kind) == JobKind.TRAIN, col(Job.state) == JobState.SUCCEEDED, col(Job.deleted_at).is_(None))
+        .order_by(col(Job.id).desc())
+        .limit(_LOOKED_AT)
+    )
+    same = [job_id for job_id, config in session.execute(newest) if config.get("base_model") == base_model][:_COUNTED]
+    means = (
+        sa.select(col(Metric.job_id), sa.func.avg(col(Metric.value)))
+        .where(col(Metric.job_id).in_(same), col(Metric.name) == "tokens_per_second", col(Metric.step) >= LEAST_STEPS)
+        .group_by(col(Metric.job_id))
+    )
+    found = {job_id: float(mean) for job_id, mean in session.execute(means)} if same else {}
+    return [found[job_id] for job_id in same if found.get(job_id, 0) > 0]

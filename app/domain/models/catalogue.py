@@ -4,77 +4,94 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.core.settings import Settings
+from app.domain.jobs.config import TrainConfig
+from app.domain.models.memory import estimate
 from app.domain.models.reach import reach_of
+from app.domain.models.shapes import KNOWN, Shape, shape_in
 
 _GB = 1_000_000_000
+_USUAL_LENGTH = 2048
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
 
 
 @dataclass(frozen=True)
 class CatalogueModel:
-    """One entry: `memory_gb` is what a LoRA of rank 16 needs at batch 2, 2,048 tokens (4-bit from 3 B on)."""
+    """One entry."""
 
     hub_id: str
     title: str
     parameters: str
     licence: str
     size_bytes: int
-    memory_gb: float
     reasons: bool = False
     gated: bool = False
     note: str = ""
 
 
 def _entry(
-    hub_id: str, parameters: str, licence: str, gb: float, memory: float, *, reasons: bool = False, gated: bool = False
+    hub_id: str, parameters: str, licence: str, gb: float, *, reasons: bool = False, gated: bool = False
 ) -> CatalogueModel:
     title = hub_id.split("/")[1].replace("-", " ")
-    return CatalogueModel(hub_id, title, parameters, licence, int(gb * _GB), memory, reasons, gated)
+    return CatalogueModel(hub_id, title, parameters, licence, int(gb * _GB), reasons, gated)
 
 
 BUNDLED = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 CATALOGUE: tuple[CatalogueModel, ...] = (
-    _entry(BUNDLED, "135 M", "Apache-2.0", 0.27, 1.5),
-    _entry("HuggingFaceTB/SmolLM2-360M-Instruct", "360 M", "Apache-2.0", 0.72, 2.5),
-    _entry("HuggingFaceTB/SmolLM2-1.7B-Instruct", "1.7 B", "Apache-2.0", 3.4, 6),
-    _entry("Qwen/Qwen3-0.6B", "0.6 B", "Apache-2.0", 1.5, 3.5, reasons=True),
-    _entry("Qwen/Qwen3-1.7B", "1.7 B", "Apache-2.0", 4.1, 7, reasons=True),
-    _entry("Qwen/Qwen3-4B", "4 B", "Apache-2.0", 8.0, 6, reasons=True),
-    _entry("Qwen/Qwen3-8B", "8 B", "Apache-2.0", 16.4, 9, reasons=True),
-    _entry("meta-llama/Llama-3.2-1B-Instruct", "1.2 B", "Llama 3.2 Community", 2.5, 5, gated=True),
-    _entry("meta-llama/Llama-3.2-3B-Instruct", "3.2 B", "Llama 3.2 Community", 6.4, 5, gated=True),
-    _entry("unsloth/Llama-3.2-3B-Instruct-bnb-4bit", "3.2 B, 4-bit", "Llama 3.2 Community", 2.2, 5),
-    _entry("google/gemma-3-270m-it", "270 M", "Gemma", 0.54, 2.5, gated=True),
-    _entry("google/gemma-3-1b-it", "1 B", "Gemma", 2.0, 5, gated=True),
-    _entry("microsoft/Phi-4-mini-instruct", "3.8 B", "MIT", 7.7, 6),
-    _entry("microsoft/phi-4", "14.7 B", "MIT", 29.3, 14),
-    _entry("mistralai/Mistral-7B-Instruct-v0.3", "7.2 B", "Apache-2.0", 14.5, 8),
-    _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "1.8 B", "MIT", 3.6, 6, reasons=True),
-    _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "7.6 B", "MIT", 15.2, 8.5, reasons=True),
-    _entry("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "8 B", "MIT", 16.1, 9, reasons=True),
-    _entry("unsloth/DeepSeek-R1-Distill-Qwen-1.5B-unsloth-bnb-4bit", "1.8 B, 4-bit", "MIT", 1.8, 4, reasons=True),
-    _entry("unsloth/DeepSeek-R1-Distill-Qwen-7B-unsloth-bnb-4bit", "7.6 B, 4-bit", "MIT", 6.9, 8.5, reasons=True),
-    _entry("unsloth/DeepSeek-R1-Distill-Llama-8B-unsloth-bnb-4bit", "8 B, 4-bit", "MIT", 6.0, 9, reasons=True),
+    _entry(BUNDLED, "135 M", "Apache-2.0", 0.27),
+    _entry("HuggingFaceTB/SmolLM2-360M-Instruct", "360 M", "Apache-2.0", 0.72),
+    _entry("HuggingFaceTB/SmolLM2-1.7B-Instruct", "1.7 B", "Apache-2.0", 3.4),
+    _entry("Qwen/Qwen3-0.6B", "0.6 B", "Apache-2.0", 1.5, reasons=True),
+    _entry("Qwen/Qwen3-1.7B", "1.7 B", "Apache-2.0", 4.1, reasons=True),
+    _entry("Qwen/Qwen3-4B", "4 B", "Apache-2.0", 8.0, reasons=True),
+    _entry("Qwen/Qwen3-8B", "8 B", "Apache-2.0", 16.4, reasons=True),
+    _entry("meta-llama/Llama-3.2-1B-Instruct", "1.2 B", "Llama 3.2 Community", 2.5, gated=True),
+    _entry("meta-llama/Llama-3.2-3B-Instruct", "3.2 B", "Llama 3.2 Community", 6.4, gated=True),
+    _entry("unsloth/Llama-3.2-3B-Instruct-bnb-4bit", "3.2 B, 4-bit", "Llama 3.2 Community", 2.2),
+    _entry("google/gemma-3-270m-it", "270 M", "Gemma", 0.54, gated=True),
+    _entry("google/gemma-3-1b-it", "1 B", "Gemma", 2.0, gated=True),
+    _entry("microsoft/Phi-4-mini-instruct", "3.8 B", "MIT", 7.7),
+    _entry("microsoft/phi-4", "14.7 B", "MIT", 29.3),
+    _entry("mistralai/Mistral-7B-Instruct-v0.3", "7.2 B", "Apache-2.0", 14.5),
+    _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "1.8 B", "MIT", 3.6, reasons=True),
+    _entry("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "7.6 B", "MIT", 15.2, reasons=True),
+    _entry("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", "8 B", "MIT", 16.1, reasons=True),
+    _entry("unsloth/DeepSeek-R1-Distill-Qwen-1.5B-unsloth-bnb-4bit", "1.8 B, 4-bit", "MIT", 1.8, reasons=True),
+    _entry("unsloth/DeepSeek-R1-Distill-Qwen-7B-unsloth-bnb-4bit", "7.6 B, 4-bit", "MIT", 6.9, reasons=True),
+    _entry("unsloth/DeepSeek-R1-Distill-Llama-8B-unsloth-bnb-4bit", "8 B, 4-bit", "MIT", 6.0, reasons=True),
 )
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A model as the form shows it: `why_not` says why it can't be chosen here, and is empty when it can."""
+    """A model as the form shows it: `why_not` says why it can't be chosen here, and is empty when it can.
+
+    `memory`: bytes a fine-tune takes on a GPU with the settings a new job starts with, without Unsloth, at 2,048
+    tokens a row.
+    """
 
     model: CatalogueModel
     on_machine: bool
+    memory: int
     why_not: str = ""
 
 
 def find(hub_id: str) -> CatalogueModel | None:
     """The entry of a Hub id."""
     return next((model for model in CATALOGUE if model.hub_id == hub_id), None)
+
+
+def shape_of(settings: Settings, name: str) -> Shape | None:
+    """The shape of a base model: from its files where they are on this machine, else as the catalogue knows it."""
+    folder = local_folder(name) or cache_folder(settings.model_cache, name)
+    found, entry = shape_in(folder) or KNOWN.get(name), find(name)
+    if found and entry and "bnb-4bit" in name:  # some blocks stay in 16 bits there: the files' size tells more
+        return replace(found, four_bit=True, stored_bytes=entry.size_bytes)
+    return found
 
 
 def cache_folder(cache: Path, hub_id: str) -> Path:
@@ -95,8 +112,13 @@ def offered(settings: Settings) -> list[Offer]:
     offers = []
     for model in CATALOGUE:
         here = is_on_machine(settings, model.hub_id)
-        offers.append(Offer(model, here, "" if here else away))
+        offers.append(Offer(model, here, _usual_memory(settings, model.hub_id), "" if here else away))
     return sorted(offers, key=lambda offer: not offer.on_machine)
+
+
+def _usual_memory(settings: Settings, hub_id: str) -> int:
+    shape = shape_of(settings, hub_id)
+    return estimate(shape, TrainConfig(base_model=hub_id), _USUAL_LENGTH, "hf").total if shape else 0
 
 
 def _why_away(settings: Settings) -> str:

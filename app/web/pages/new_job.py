@@ -133,7 +133,7 @@ def _panel(session: Session, ctx: Context, form: JobForm, *, start: bool) -> dic
         }
     refusal = check_model(ctx.settings, config.base_model)
     audit = _audit(session, ctx, dataset, config, start=start) if not refusal else None
-    found = outlook(session, dataset, config, audit)
+    found = outlook(session, ctx.settings, dataset, config, audit)
     return {"outlook": found, "audit": audit, "panel_errors": [refusal] if refusal else [], "has_data": True}
 
 

@@ -7,21 +7,22 @@ from typing import Any
 
 from sqlmodel import Session
 
+from app.core.settings import Settings
 from app.domain.datasets.audit import AuditReport
 from app.domain.datasets.models import Dataset
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.launch import train_rows
-from app.domain.models.catalogue import CatalogueModel, find
+from app.domain.metrics.pace import speeds_of
+from app.domain.models.catalogue import find, shape_of
+from app.domain.models.memory import GPUS, EngineName, Memory, estimate, in_four_bit, smaller
+from app.domain.models.shapes import Shape
 from app.domain.workers import service as workers
 from app.web import filters
 from app.web.render import translate as _
 from app.web.views.audits import AuditView
 
-#: The catalogue's figures hold at this batch, length and rank.
-USUAL_BATCH, USUAL_LENGTH, USUAL_RANK = 2, 2048, 16
-#: Share of a catalogue figure that grows with batch and length.
-ACTIVATION_SHARE = 0.35
-GB = 1_000_000_000
+#: Until an audit has said how long the rows are, in tokens.
+USUAL_LENGTH = 2048
 
 
 @dataclass
@@ -33,20 +34,22 @@ class Outlook:
     warnings: list[str] = field(default_factory=list)
 
 
-def outlook(session: Session, dataset: Dataset, config: TrainConfig, audit: AuditView | None) -> Outlook:
-    """Everything that can be said without a model."""
+def outlook(
+    session: Session, settings: Settings, dataset: Dataset, config: TrainConfig, audit: AuditView | None
+) -> Outlook:
+    """Everything that can be said before a training library is loaded."""
     found = Outlook()
     training = train_rows(dataset, config)
     held = dataset.row_count - training
     rows = _("%(a)s train, %(b)s validate", a=filters.number(training), b=filters.number(held))
     found.items.append(_item(_("Rows"), rows))
     _put_steps(found, config, training)
-    if audit is not None and audit.report is not None:
-        _put_tokens(found, config, audit.report)
+    report = audit.report if audit else None
+    if audit is not None and report is not None:
+        _put_tokens(found, config, report)
+        _put_time(found, session, config, training, report)
         found.warnings += audit.warnings
-    model = find(config.base_model)
-    if model is not None:
-        _put_model(found, session, model, config, audit)
+    _put_model(found, session, settings, config, report)
     return found
 
 
@@ -78,33 +81,84 @@ def _put_tokens(found: Outlook, config: TrainConfig, report: AuditReport) -> Non
     found.items.append(_item(_("Tokens an epoch"), filters.number(report.tokens_total)))
 
 
+def _put_time(found: Outlook, session: Session, config: TrainConfig, training: int, report: AuditReport) -> None:
+    """Going by earlier runs of the same model here; nothing is said where there were none."""
+    speeds = speeds_of(session, config.base_model)
+    if not speeds or not report.rows:
+        return
+    a_row = min(report.tokens_total / report.rows, config.max_seq_length or report.proposed_max_seq_length)
+    tokens = a_row * config.effective_batch_size * config.steps_for(training)
+    times = [filters.duration(tokens / speed) for speed in (max(speeds), min(speeds))]
+    value = times[0] if times[0] == times[1] else _("%(a)s to %(b)s", a=times[0], b=times[1])
+    note = (
+        _("going by %(n)s earlier runs of this model", n=len(speeds)) if len(speeds) > 1 else _("going by its last run")
+    )
+    found.items.append(_item(_("Training time"), value, note))
+
+
 def _put_model(
-    found: Outlook, session: Session, model: CatalogueModel, config: TrainConfig, audit: AuditView | None
+    found: Outlook, session: Session, settings: Settings, config: TrainConfig, report: AuditReport | None
 ) -> None:
-    found.items.append(_item(_("Model"), model.parameters, model.licence))
-    proposed = audit.report.proposed_max_seq_length if audit and audit.report else USUAL_LENGTH
-    length = config.max_seq_length or proposed
-    needed = memory_needed(model, config, length)
-    found.items.append(_item(_("Memory"), filters.filesize(needed * GB), _("estimated")))
-    gpu = _largest_gpu(session)
-    if gpu:
-        found.memory = {"needed": needed, "there": gpu / GB, "fits": needed * GB < gpu * 0.95}
-        if not found.memory["fits"]:
-            found.warnings.append(_("This may not fit the GPU. Lower the batch size, or load the model in 4-bit."))
+    entry, shape = find(config.base_model), shape_of(settings, config.base_model)
+    if entry is not None:
+        found.items.append(_item(_("Model"), entry.parameters, entry.licence))
+    if shape is None:
+        found.items.append(_item(_("GPU memory"), "–", _("told once the model is on this machine")))
+        return
+    card, engine = _best_card(session, config)
+    length = config.max_seq_length or (report.proposed_max_seq_length if report else USUAL_LENGTH)
+    memory = estimate(shape, config, length, engine)
+    loaded = _("in 4 bits") if in_four_bit(shape, config) else _("in 16 bits")
+    found.items.append(_item(_("GPU memory"), filters.filesize(memory.total), loaded))
+    found.memory = {
+        "total": memory.total,
+        "parts": _parts(memory),
+        "cards": [(name, memory.verdict(size)) for name, size in GPUS],
+        "there": card,
+        "verdict": memory.verdict(card) if card else "",
+    }
+    if card and found.memory["verdict"] == "no":
+        found.warnings.append(_advice(shape, config, length, engine, card))
 
 
-def memory_needed(model: CatalogueModel, config: TrainConfig, length: int) -> float:
-    """GB, by the catalogue's figure. Activations grow with batch and length, the adapter with its rank."""
-    activations = model.memory_gb * ACTIVATION_SHARE
-    tokens = config.per_device_train_batch_size * length / (USUAL_BATCH * USUAL_LENGTH)
-    adapter = 0.05 * model.memory_gb * (config.lora_r / USUAL_RANK - 1)
-    return max(0.5, model.memory_gb - activations + activations * tokens + adapter)
+def _parts(memory: Memory) -> list[tuple[str, int]]:
+    return [
+        (_("Weights of the base model"), memory.weights),
+        (_("LoRA adapter and its gradients"), memory.adapter),
+        (_("Optimiser"), memory.optimizer),
+        (_("What is kept of each step"), memory.activations),
+        (_("Loss over the vocabulary"), memory.loss),
+        (_("CUDA and spare room"), memory.total - memory.tensors),
+    ]
 
 
-def _largest_gpu(session: Session) -> int:
-    """Bytes of the largest GPU any living worker has; 0 when there is none."""
-    sizes = [0]
+def _advice(shape: Shape, config: TrainConfig, length: int, engine: EngineName, card: int) -> str:
+    """What would fit: the same effective batch in smaller pieces, then 4 bits, then shorter rows."""
+    head = _("This will not fit the GPU of %(size)s.", size=filters.filesize(card))
+    fitting = smaller(shape, config, length, engine, card)
+    if fitting is None:
+        return f"{head} " + _("Choose a smaller model.")
+    changed, shorter = fitting
+    said = []
+    if changed.per_device_train_batch_size != config.per_device_train_batch_size:
+        batch, steps = changed.per_device_train_batch_size, changed.gradient_accumulation_steps
+        said.append(_("batch size %(a)s with accumulation %(b)s", a=batch, b=steps))
+    if changed.load_in != config.load_in:
+        said.append(_("loading in 4 bits"))
+    if shorter != length:
+        said.append(_("at most %(n)s tokens a row", n=filters.number(shorter)))
+    return f"{head} " + _("This would: %(changes)s.", changes=", ".join(said))
+
+
+def _best_card(session: Session, config: TrainConfig) -> tuple[int, EngineName]:
+    """Bytes of the largest GPU of a living worker (0: there is none), and the engine it would use."""
+    best, engine = 0, config.engine
     for worker in workers.list_workers(session):
-        if workers.is_alive(worker):
-            sizes += [int(gpu.get("memory_total", 0)) for gpu in worker.facts.get("gpus", []) if isinstance(gpu, dict)]
-    return max(sizes)
+        if not workers.is_alive(worker):
+            continue
+        sizes = [int(gpu.get("total", 0)) for gpu in worker.facts.get("gpus", []) if isinstance(gpu, dict)]
+        if max(sizes, default=0) > best:
+            best = max(sizes)
+            if config.engine == "auto":
+                engine = "unsloth" if "unsloth" in worker.facts.get("engines", ()) else "hf"
+    return best, "unsloth" if engine == "unsloth" else "hf"
