@@ -44,13 +44,14 @@ function smooth(values) {
   return average(values, keep).map((value, i) => (value + back[i]) / 2);
 }
 
-const faint = (colour) => colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.28)");
+const faint = (colour) => colour.replace(/^rgb\((.*)\)$/, "rgba($1, 0.36)");
 
 class Chart extends HTMLElement {
   connectedCallback() {
     this.names = this.dataset.series.split(",");
     this.plotBox = this.querySelector(".chart-plot");
     this.note = this.querySelector("[data-note]");
+    this.at = this.querySelector("[data-at]");
     this.labels = this.names.map((name) => this.querySelector(`[data-name="${CSS.escape(name)}"]`));
     this.scale = { log: this.dataset.log !== undefined, smooth: this.dataset.smooth !== undefined };
     this.series = new Map(this.names.map((name) => [name, [[], []]]));
@@ -202,6 +203,7 @@ class Chart extends HTMLElement {
   legend() {
     const at = this.plot?.cursor.idx ?? null;
     const step = at === null ? Infinity : this.plot.data[0][at];
+    this.at.textContent = at === null ? "" : this.at.dataset.pattern.replace("{step}", formats.number(step));
     this.names.forEach((name, index) => {
       const [steps, values] = this.series.get(name);
       let i = steps.length - 1;
@@ -214,14 +216,14 @@ class Chart extends HTMLElement {
   short(value) {
     if (this.dataset.format === "filesize" || this.dataset.format === "percent") return formats[this.dataset.format](value);
     if (value === 0) return "0";
-    return Math.abs(value) < 0.001 ? value.toExponential() : value.toLocaleString("en", { notation: "compact" });
+    const usual = Math.abs(value) >= 0.001 && Math.abs(value) < 1e9;
+    return usual ? value.toLocaleString("en", { notation: "compact" }) : value.toExponential().replace("+", "");
   }
 
   format(value) {
     if (value === 0) return "0";
     if (this.dataset.format) return formats[this.dataset.format](value);
-    if (Math.abs(value) >= 1000) return formats.number(value);
-    return value !== 0 && Math.abs(value) < 0.001 ? value.toExponential(2) : value.toFixed(4);
+    return Math.abs(value) < 0.001 ? value.toExponential(2) : formats.loss(value);
   }
 }
 

@@ -1,4 +1,4 @@
-// Small islands of every page: copy buttons, relative times, live numbers, logs, menus, and the stream's health.
+// Small islands of every page: copy buttons, relative times, live numbers, logs, and the stream's health.
 // Custom elements, so that they also work in fragments that htmx swaps in. Texts come from data attributes.
 
 /** [data-stream-root] (the element that holds the event stream) around `element`, or the document. */
@@ -31,10 +31,14 @@ function filesize(bytes) {
   return `${(bytes / 1000 ** power).toFixed(power > 1 ? 1 : 0)} ${units[power]}`;
 }
 
+/** Four digits after the point; 4.101e9 where that would be a row of digits. */
+const loss = (value) => (Math.abs(value) < 1e5 ? value.toFixed(4) : power(value, 3));
+const power = (value, digits) => value.toExponential(digits).replace("+", "");
+
 const formats = {
   number: (value) => whole.format(value),
-  loss: (value) => value.toFixed(4),
-  rate: (value) => value.toExponential(2),
+  loss,
+  rate: (value) => power(value, 2),
   fixed: (value) => value.toFixed(2),
   percent: (value) => `${Math.round(value * 100)} %`,
   filesize,
@@ -207,13 +211,19 @@ document.addEventListener("htmx:after:process", () => setTimeout(openStreams));
 if (document.readyState === "complete") openStreams();
 else addEventListener("load", () => setTimeout(openStreams));
 
-// --- menus close on Escape and on a click elsewhere; an error summary takes the focus, so that it is read first.
-function closeMenus(except) {
-  for (const menu of document.querySelectorAll("details[data-menu][open]")) if (!menu.contains(except)) menu.open = false;
-}
-document.addEventListener("click", (event) => closeMenus(event.target));
-document.addEventListener("keydown", (event) => event.key === "Escape" && closeMenus(null));
-const focusErrors = () => document.querySelector("[data-focus]")?.focus();
+// --- buttons: [data-fill="#field"] writes its value there, [data-dismiss=".box"] takes away the box around it.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-fill], button[data-dismiss]");
+  if (button?.dataset.dismiss) button.closest(button.dataset.dismiss)?.remove();
+  if (!button?.dataset.fill) return;
+  const field = document.querySelector(button.dataset.fill);
+  field.value = button.value;
+  field.dispatchEvent(new Event("change", { bubbles: true }));
+  field.focus();
+});
+
+// --- an error summary takes the focus, so that it is read first.
+const focusErrors = () => document.querySelector("main > [data-focus]")?.focus();
 document.addEventListener("htmx:after:swap", focusErrors);
 focusErrors();
 tick();

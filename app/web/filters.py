@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
@@ -10,6 +11,8 @@ from app.core.db import utcnow
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+#: From here on a number is written with its power of ten.
+_HUGE = 1e5
 
 
 def number(value: float) -> str:
@@ -18,8 +21,16 @@ def number(value: float) -> str:
 
 
 def loss(value: float | None) -> str:
-    """Four digits after the point; a dash when there is none."""
-    return "–" if value is None else f"{value:.4f}"
+    """Four digits after the point; 4.101e9 where that would be a row of digits, a dash where there is no number."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.4f}" if abs(value) < _HUGE else rate(value)
+
+
+def figure(value: float | None) -> str:
+    """Two digits after the point, else as `loss`."""
+    whole = value is not None and math.isfinite(value) and abs(value) < _HUGE
+    return f"{value:,.2f}" if whole else loss(value)
 
 
 def rate(value: float) -> str:

@@ -86,7 +86,7 @@ def environment() -> Environment:
         cache_size=200,
     )
     env.filters.update(filters.ALL)
-    env.globals.update(_=translate, gettext=translate, ngettext=translate_many, static=static, user=None)
+    env.globals.update(_=translate, gettext=translate, ngettext=translate_many, static=static)
     _add_macros(env)
     return env
 

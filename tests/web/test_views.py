@@ -205,7 +205,9 @@ def test_the_time_goes_by_earlier_runs_of_the_model(ctx: Context) -> None:
         for speed in (100.0, 200.0):
             job = seeding.training(session, ctx, rows)
             seeding.run(session, job, steps=6)
-            found = [Metric(job_id=job.id or 0, attempt=1, name="tokens_per_second", step=n, value=speed) for n in (3, 4)]
+            found = [
+                Metric(job_id=job.id or 0, attempt=1, name="tokens_per_second", step=n, value=speed) for n in (3, 4)
+            ]
             first = Metric(job_id=job.id or 0, attempt=1, name="tokens_per_second", step=1, value=1.0)
             session.add_all([*found, first])
             assert jobs.move(session, job.id or 0, [JobState.RUNNING], JobState.SUCCEEDED)

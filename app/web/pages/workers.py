@@ -53,6 +53,8 @@ def _machine(facts: dict[str, Any]) -> list[str]:
         out.append(_("%(n)s cores", n=cores))
     if memory:
         out.append(_("%(n)s memory", n=filters.filesize(memory)))
+    if facts.get("standby"):
+        out.append(_("a trainer on stand-by holds %(n)s", n=filters.filesize(facts["standby"])))
     return out
 
 

@@ -41,8 +41,10 @@ class JobForm:
         return [*self.questions, *[blank] * (MAX_QUESTIONS - len(self.questions))][:MAX_QUESTIONS]
 
     def summary(self) -> list[tuple[str, str]]:
-        """Items of the `error_summary` macro."""
-        return list(self.errors.items())
+        """Items of the `error_summary` macro, in the order of the form; each leads to a field that is there."""
+        order = ["dataset_id", "base_model", "name", *(name for name in BY_NAME if name != "base_model")]
+        names = sorted(self.errors, key=lambda name: order.index(name) if name in order else len(order))
+        return [("question-1" if name == "questions" else name, self.errors[name]) for name in names]
 
 
 def read_form(form: FormData) -> JobForm:

@@ -83,6 +83,13 @@ class JobView:
         return not self.is_final and self.row.state != JobState.CANCELLING
 
     @property
+    def summary(self) -> str:
+        """How far it is or came, for lists; what its badge says already is not said again."""
+        if self.succeeded and self.row.step:
+            return _("%(n)s steps in %(time)s", n=filters.number(self.row.step), time=self.took)
+        return str(self.progress["text"]) if self.row.step or not self.is_final else "–"
+
+    @property
     def took(self) -> str:
         """How long it ran, or has been running."""
         begun = self.row.started_at
@@ -117,7 +124,7 @@ def _progress(job: Job, left: float | None) -> dict[str, Any]:
     """Arguments of the `progress` macro."""
     kind = {JobState.SUCCEEDED: "done"}.get(job.job_state, "" if job.job_state in LEASED else "halt")
     said = _("%(time)s left", time=filters.duration(left)) if left is not None else ""
-    if job.kind == JobKind.TRAIN and job.phase in {"", "training"} and job.total_steps:
+    if job.kind == JobKind.TRAIN and (job.phase in {"", "training"} or job.job_state in FINAL) and job.total_steps:
         text = _("Step %(done)s of %(total)s", done=filters.number(job.step), total=filters.number(job.total_steps))
         if job.state in {JobState.PAUSING, JobState.CANCELLING}:
             text = f"{_phase(job)}: {text}"

@@ -56,14 +56,14 @@ def score_items(scores: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
 
 def _score(name: str, sides: dict[str, float]) -> dict[str, Any]:
     before, after = sides.get("before"), sides.get("after")
-    write = filters.loss if name.endswith("loss") else lambda value: "–" if value is None else f"{value:,.2f}"
+    write = filters.loss if name.endswith("loss") else filters.figure
     item = {"label": _(SCORE_WORDS.get(name, name.replace("_", " ").capitalize())), "value": write(after)}
     if before is None:
         return item
     if after is None:
         return item | {"value": write(before), "note": _("before training")}
     item["was"] = write(before)
-    if before:
+    if before and after != before:
         better = after < before if name in LESS_IS_BETTER else after > before
         change = abs(after - before) / abs(before)
         way = (
