@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from app.core.context import Context
 from app.domain.workers import service as workers
+from worker.standby import memory_held
 
 log = logging.getLogger(__name__)
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "unsloth", "xllamacpp")
@@ -52,6 +53,7 @@ def facts() -> dict[str, Any]:
         "memory_total": memory.total,
         "memory_used": memory.total - memory.available,
         "load": round(os.getloadavg()[0], 2),
+        "standby": memory_held(),
         "gpus": found,
         "engines": engines,
         "versions": versions,

@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.core.settings import Settings
 from app.domain.jobs.states import JobKind
 from worker.child import LEASE_ENV
-from worker.trainer.protocol import BELL_ENV, ControlAction, write_control
+from worker.trainer.protocol import BELL_ENV, OUTPUT_FILE, ControlAction, write_control
 
-OUTPUT_FILE = "output.log"
 _NICER = 10
 MODULES = {
     JobKind.TRAIN: "worker.trainer",
@@ -56,65 +56,90 @@ def child_env(settings: Settings) -> dict[str, str]:
     return env
 
 
-class ChildProcess:
-    """One run of `python -m worker.<kind> JOB_DIR`."""
+class Spawned:
+    """A process of ours in a group of its own: its stdin, and the pipe through which it wakes us."""
 
-    def __init__(self, kind: JobKind, job_dir: Path, settings: Settings, secrets: dict[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], settings: Settings, cwd: Path, output: Path) -> None:
+        self.bell, child_end = os.pipe()
+        os.set_blocking(self.bell, False)
+        os.set_blocking(child_end, False)
+        with output.open("ab") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                env=child_env(settings) | {BELL_ENV: str(child_end)},
+                cwd=cwd,
+                start_new_session=True,
+                pass_fds=(child_end,),
+            )
+        os.close(child_end)
+
+    def say(self, line: str) -> None:
+        """One line down its stdin."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it is ending; its exit code tells the rest
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the whole group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def close(self) -> None:
+        """Make sure that nothing of it lives on, and let go of the pipes."""
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        os.close(self.bell)
+
+
+class ChildProcess:
+    """One run of `python -m worker.<kind> JOB_DIR`; `ready`: a stand-by that is to be it."""
+
+    def __init__(
+        self, kind: JobKind, job_dir: Path, settings: Settings, secrets: dict[str, str], ready: Spawned | None = None
+    ) -> None:
         self._dir = job_dir
         self._settings = settings.worker
         self._asked_at: float | None = None
         self._asked: ControlAction | None = None
         self._terminated = False
-        self._bell, child_end = os.pipe()
-        os.set_blocking(self._bell, False)
-        os.set_blocking(child_end, False)
-        env = child_env(settings) | {BELL_ENV: str(child_end)}
-        with (job_dir / OUTPUT_FILE).open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULES[kind], str(job_dir)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                env=env,
-                cwd=job_dir,
-                start_new_session=True,
-                pass_fds=(child_end,),
-            )
-        os.close(child_end)
+        self._own = ready or Spawned([MODULES[kind], str(job_dir)], settings, job_dir, job_dir / OUTPUT_FILE)
+        if ready:
+            self._own.say(json.dumps({"job_dir": str(job_dir)}))
         if kind != JobKind.TRAIN:  # a training beside it goes first
             os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + _NICER)
-        self._say(json.dumps(secrets))
+        self._own.say(json.dumps(secrets))
 
     @property
     def pid(self) -> int:
         """Process id, which is also the group's."""
-        return self._process.pid
+        return self._own.process.pid
 
     def exit_code(self) -> int | None:
         """None while it runs."""
-        return self._process.poll()
+        return self._own.process.poll()
 
     def wait_for_news(self, seconds: float) -> bool:
         """Sleep until the child has written something, at most `seconds`."""
-        ready, _, _ = select.select([self._bell], [], [], seconds)
+        ready, _, _ = select.select([self._own.bell], [], [], seconds)
         if not ready:
             return False
         try:
-            return bool(os.read(self._bell, 65_536))
+            return bool(os.read(self._own.bell, 65_536))
         except BlockingIOError:
             return False
 
     def renew(self) -> None:
         """Tell the child that its lease goes on."""
-        self._say("")
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it is ending; its exit code tells the rest
+        self._own.say("")
 
     def ask(self, action: ControlAction) -> None:
         """Step one of stopping: the flag. A stronger wish replaces a weaker one."""
@@ -133,28 +158,20 @@ class ChildProcess:
             self.kill()
         elif waited > grace and not self._terminated:
             self._terminated = True
-            self._signal(signal.SIGTERM)
+            self._own.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the whole group now."""
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+        self._own.signal(signal.SIGKILL)
 
     def close(self) -> None:
         """Make sure that nothing of it lives on, and let go of the pipes."""
-        self.kill()
-        self._process.wait()
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        os.close(self._bell)
+        self._own.close()
 
     def last_output(self, lines: int = 50) -> str:
         """The end of what it printed."""
         path = self._dir / OUTPUT_FILE
+        path.touch()  # a stand-by that died at once wrote nothing here
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 20_000))
             text = file.read().decode("utf-8", "replace")

@@ -21,6 +21,7 @@ from app.domain.jobs.models import Job
 from app.domain.jobs.states import JobKind, JobState
 from worker.process import ChildProcess
 from worker.recorder import Recorder
+from worker.standby import StandBy
 from worker.trainer import protocol
 from worker.transfers import Publisher, fetch
 from worker.workspace import Workspace
@@ -37,8 +38,16 @@ _OUTCOMES = {"pause": "paused", "cancel": "cancelled", "drain": "drained"}
 class Runner:
     """Works off one queue, one job at a time."""
 
-    def __init__(self, ctx: Context, worker: str, queue: str, draining: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        ctx: Context,
+        worker: str,
+        queue: str,
+        draining: Callable[[], bool] = lambda: False,
+        standby: StandBy | None = None,
+    ) -> None:
         self._ctx = ctx
+        self._standby = standby
         self._worker = worker
         self._queue = queue
         self._draining = draining
@@ -54,7 +63,7 @@ class Runner:
             if job is None:
                 break
             log.info("%s %s: attempt %s begins (%s)", job.kind, job.id, job.attempt, job.name)
-            Run(self._ctx, job, self._draining).run()
+            Run(self._ctx, job, self._draining, self._standby).run()
             count += 1
         return count
 
@@ -62,8 +71,9 @@ class Runner:
 class Run:
     """One attempt of one job."""
 
-    def __init__(self, ctx: Context, job: Job, draining: Callable[[], bool]) -> None:
+    def __init__(self, ctx: Context, job: Job, draining: Callable[[], bool], standby: StandBy | None = None) -> None:
         self._ctx = ctx
+        self._standby = standby
         self._job = job
         self._own = fence.Ownership(job.id or 0, job.attempt)
         self._draining = draining
@@ -128,7 +138,9 @@ class Run:
         with self._ctx.db.session() as session:
             space = Workspace(self._ctx, session, self._job)
             self._dir = space.prepare()
-        self._child = ChildProcess(JobKind(self._job.kind), self._dir, self._ctx.settings, space.secrets)
+        kind = JobKind(self._job.kind)
+        ready = self._standby.take() if self._standby and kind == JobKind.TRAIN else None
+        self._child = ChildProcess(kind, self._dir, self._ctx.settings, space.secrets, ready)
 
     @property
     def _running(self) -> ChildProcess:

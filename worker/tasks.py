@@ -10,7 +10,9 @@ from celery import Celery
 
 from app.core.context import Context, make_context
 from app.core.queue import RING
+from app.domain.jobs.states import Queue
 from worker.runner import Runner
+from worker.standby import StandBy
 
 #: Path of a file whose presence means: save, and take no other job.
 DRAIN_ENV = "TUNEDECK_DRAIN_FILE"
@@ -27,10 +29,23 @@ def draining() -> bool:
     return path is not None and Path(path).exists()
 
 
+@lru_cache
+def _standby() -> StandBy:
+    return StandBy(_context().settings)
+
+
+def warm() -> None:
+    """The slot is idle: have a trainer ready for its next job."""
+    if not draining():
+        _standby().warm()
+
+
 def ring(queue: str) -> None:
     """Run what waits in `queue`. A ring for nothing does no harm."""
     ctx = _context()
-    Runner(ctx, ctx.settings.worker_name, queue, draining).run_waiting()
+    Runner(ctx, ctx.settings.worker_name, queue, draining, _standby()).run_waiting()
+    if queue == Queue.GPU:
+        warm()
 
 
 def register(celery: Celery) -> None:

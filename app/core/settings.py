@@ -46,6 +46,10 @@ class WorkerSettings(BaseModel):
     stop_seconds: float = Field(default=15.0, gt=0, description="Time a cancelled child has before SIGTERM.")
     kill_seconds: float = Field(default=10.0, gt=0, description="Time between SIGTERM and SIGKILL.")
     drain_seconds: float = Field(default=120.0, gt=0, description="Time a job has to save before it is made to stop.")
+    standby: bool = Field(
+        default=True,
+        description="Keep a trainer with its libraries loaded, so that the next training starts at once (0.5 GB).",
+    )
     threads: int = Field(default=0, ge=0, description="CPU threads of a training; 0: one less than the cores.")
 
 

@@ -26,6 +26,10 @@ def _train(child: Child) -> None:
 
 def main() -> int:
     """The exit code: 0 only after a `done` line."""
+    if sys.argv[1:2] == ["--wait"]:
+        from worker.trainer.standby import wait_for_folder
+
+        wait_for_folder(int(sys.argv[2]))
     return run(_train, explain)
 
 

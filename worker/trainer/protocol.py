@@ -19,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 EVENTS_FILE = "events.jsonl"
 CONTROL_FILE = "control.json"
 JOB_FILE = "job.json"
+#: What the child prints, in its job folder.
+OUTPUT_FILE = "output.log"
 #: Name of the variable that carries the write end of the runner's wake-up pipe.
 BELL_ENV = "TUNEDECK_BELL_FD"
 
