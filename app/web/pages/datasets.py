@@ -18,7 +18,7 @@ from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.errors import DomainError, InvalidError, NoSpaceError, TooLargeError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
-from app.domain.models.catalogue import check_model
+from app.domain.models.catalogue import check_model, offered
 from app.web.deps import ContextDep, FormDep, Id, SessionDep, get_context, text
 from app.web.errors import wants_json
 from app.web.incoming import Received, receive
@@ -177,6 +177,7 @@ def _detail(session: Session, ctx: Context, dataset: Dataset, row: int, problem:
         "problem_start": problem,
         "problems_a_page": PROBLEMS_A_PAGE,
         "audits": [audit_view(job) for job in audits],
+        "audit_models": [(o.model.hub_id, o.model.title, False) for o in offered(ctx.settings) if not o.why_not],
         "uses": uses,
     }
 
