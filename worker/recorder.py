@@ -13,9 +13,10 @@ from app.core.context import Context
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import DatasetState
 from app.domain.jobs import fence
+from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.launch import launch_training
-from app.domain.jobs.models import Answer, Artifact, Checkpoint, Job, JobEvent, Metric, Score
+from app.domain.jobs.models import Answer, Artifact, Checkpoint, Job, JobAttempt, JobEvent, Metric, Score
 from app.domain.jobs.states import JobKind
 from app.domain.upsert import upsert
 from worker.trainer import protocol
@@ -181,6 +182,18 @@ class Recorder:
         """Before the child starts: what an earlier attempt of an intake left is forgotten."""
         if self._job.kind == JobKind.INTAKE:
             datasets.clear_intake(session, self._job.subject_id)
+
+    def pass_over(self, session: Session, damaged: Checkpoint) -> None:
+        """Before the child starts: `damaged` counts no more, and this attempt begins at the one before it."""
+        step = damaged.step
+        session.delete(session.merge(damaged))
+        session.flush()
+        last = jobs.newest_checkpoint(session, self._id)
+        attempt = (col(JobAttempt.job_id) == self._id, col(JobAttempt.attempt) == self._job.attempt)
+        session.execute(sa.update(JobAttempt).where(*attempt).values(from_step=last.step if last else 0))
+        then = f"the one at step {last.step}" if last else "the beginning"
+        message = f"The checkpoint at step {step} is damaged or incomplete. Going on from {then}."
+        self.store(session, [protocol.Log(level="warning", message=message)], 0, 0)
 
     def failed(self, session: Session, error: dict[str, Any]) -> None:
         """The job failed for good."""

@@ -22,7 +22,7 @@ from app.domain.jobs.states import JobKind, JobState
 from worker.process import ChildProcess
 from worker.recorder import Recorder
 from worker.standby import StandBy
-from worker.trainer import protocol
+from worker.trainer import checkpoints, protocol
 from worker.transfers import Publisher, fetch
 from worker.workspace import Workspace
 
@@ -124,6 +124,7 @@ class Run:
         with self._ctx.db.session(write=True) as session:
             fence.beat(session, self._own)
             self._recorder.begin(session)
+        self._pass_over_damaged()
         if not self._ctx.storage.remote:
             return True
         with self._ctx.db.session() as session:
@@ -133,6 +134,19 @@ class Run:
         outcome = _OUTCOMES[self._wish or "drain"]
         self._write_end(lambda session: fence.finish(session, self._own, outcome))
         return False
+
+    def _pass_over_damaged(self) -> None:
+        """Until the newest checkpoint on this host is whole, or there is none."""
+        while True:
+            with self._ctx.db.session() as session:
+                last = service.newest_checkpoint(session, self._job.id or 0)
+            if last is None or checkpoints.is_complete(self._ctx.storage.path(last.storage_key)):
+                return
+            if self._ctx.storage.remote:  # what is fetched is checked on its way
+                self._ctx.storage.discard(last.storage_key)
+                return
+            with self._ctx.db.session(write=True) as session:
+                self._recorder.pass_over(session, last)
 
     def _prepare(self) -> None:
         with self._ctx.db.session() as session:

@@ -141,6 +141,36 @@ def test_a_job_that_is_killed_or_paused_ends_like_one_that_ran_through(any_ctx: 
     assert outcomes == ["lost", "paused", "succeeded"]
 
 
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(ctx: Context, tiny_model: Path) -> None:
+    ctx.settings.worker.beat_seconds = 0.05
+    job_id = launch(ctx, tiny_model, max_steps=400, save_steps=5, eval_steps=400, questions=())
+
+    def pause() -> None:
+        with ctx.db.session(write=True) as session:
+            jobs.pause(session, ctx.bells, job_id)
+
+    when_at_step(ctx, job_id, 12, pause)
+    assert run_to_rest(ctx, job_id).state == "paused"
+    with ctx.db.session() as session:
+        newest = jobs.newest_checkpoint(session, job_id)
+    assert newest is not None
+    weights = ctx.storage.path(newest.storage_key) / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with ctx.db.session(write=True) as session:
+        jobs.resume(session, ctx.bells, job_id)
+    when_at_step(ctx, job_id, newest.step + 3, pause)
+    again = run_to_rest(ctx, job_id)
+    assert (again.state, again.attempt) == ("paused", 2)
+    with ctx.db.session() as session:
+        begun = session.get_one(JobAttempt, (job_id, 2)).from_step
+        told = [event.payload.get("message") for event in jobs.log_lines(session, job_id)]
+    assert 0 < begun < newest.step
+    said = f"The checkpoint at step {newest.step} is damaged or incomplete. Going on from the one at step {begun}."
+    assert told.count(said) == 1
+    assert f"Going on from the checkpoint at step {begun}." in told
+    assert list(curve(ctx, job_id)) == list(range(1, again.step + 1))
+
+
 def run_until_lost(ctx: Context, job_id: int) -> tuple[str, int]:
     Runner(ctx, "w", "gpu").run_waiting()
     job = job_of(ctx, job_id)
