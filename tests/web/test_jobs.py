@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +15,7 @@ from starlette.testclient import TestClient
 from app.core.context import Context
 from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Artifact, Job
-from app.domain.jobs.states import JobKind
+from app.domain.jobs.states import JobKind, JobState
 from tests.web import seeding
 
 
@@ -140,3 +142,36 @@ def test_no_address_leads_out_of_the_storage(client: TestClient, ctx: Context, w
 
 def _point(session: Session, artifact_id: int, key: str) -> None:
     session.execute(sa.update(Artifact).where(sa.column("id") == artifact_id).values(storage_key=key))
+
+
+def test_a_job_that_ran_out_of_memory_is_offered_again_in_less(client: TestClient, ctx: Context) -> None:
+    error = {
+        "class": "out_of_memory",
+        "message": "There was not enough memory for a training step.",
+        "advice": "x",
+    }
+    memory = {"device": "Tesla T4", "memory_used": 1, "memory_total": 15_640_000_000}
+    with ctx.db.session(write=True) as session:
+        changes: dict[str, Any] = {"base_model": "Qwen/Qwen3-8B", "load_in": "none", "per_device_train_batch_size": 4}
+        job = seeding.training(session, ctx, seeding.dataset(session, ctx), **changes)
+        seeding.run(session, job)
+        seeding.event(session, job.id or 0, "gpu", memory)
+        assert jobs.move(session, job.id or 0, [JobState.RUNNING], JobState.FAILED, error=error)
+        job_id = job.id
+    page = client.get(f"/jobs/{job_id}").text
+    assert "With batch size 1 with accumulation 16, loading in 4 bits it needs less." in page
+    assert f'href="/jobs/new?less={job_id}"' in page
+    form = client.get(f"/jobs/new?less={job_id}").text
+    assert re.search(r'name="per_device_train_batch_size"[^>]*value="1"', form)
+    assert re.search(r'name="gradient_accumulation_steps"[^>]*value="16"', form)
+    assert re.search(r'<option value="4bit"[^>]*selected', form)
+
+
+def test_on_the_cpu_four_bits_are_no_way_out(client: TestClient, ctx: Context) -> None:
+    error = {"class": "out_of_memory", "message": "No.", "advice": "x"}
+    with ctx.db.session(write=True) as session:
+        job = seeding.training(session, ctx, seeding.dataset(session, ctx), per_device_train_batch_size=1)
+        seeding.run(session, job)
+        assert jobs.move(session, job.id or 0, [JobState.RUNNING], JobState.FAILED, error=error)
+        job_id = job.id
+    assert "With at most 1,024 tokens a row it needs less." in client.get(f"/jobs/{job_id}").text

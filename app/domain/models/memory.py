@@ -93,27 +93,28 @@ def estimate(shape: Shape, config: TrainConfig, length: int, engine: EngineName)
     )
 
 
-def smaller(
-    shape: Shape, config: TrainConfig, length: int, engine: EngineName, card: int
-) -> tuple[TrainConfig, int] | None:
-    """The first gentler way that fits a card of `card` bytes: settings and length; None when none does.
+Way = tuple[TrainConfig, int]
 
-    Tried in turn, each on top of the one before: the batch halved (the accumulation doubled, so that the effective
-    batch stays), 4-bit weights, the length halved.
-    """
-    while True:
-        if estimate(shape, config, length, engine).verdict(card) == "fits":
-            return config, length
-        if config.per_device_train_batch_size > 1:
-            batch = config.per_device_train_batch_size // 2
-            steps = -(-config.effective_batch_size // batch)
-            config = _changed(config, per_device_train_batch_size=batch, gradient_accumulation_steps=steps)
-        elif not in_four_bit(shape, config):
-            config = _changed(config, load_in="4bit")
-        elif length > SHORTEST:
-            length //= 2
-        else:
-            return None
+
+def smaller(shape: Shape, config: TrainConfig, length: int, engine: EngineName, card: int) -> Way | None:
+    """The first gentler way that fits a card of `card` bytes: settings and length; None when none does."""
+    way: Way | None = (config, length)
+    while way is not None and estimate(shape, *way, engine).verdict(card) != "fits":
+        way = step_down(*way, may_quantise=not in_four_bit(shape, way[0]))
+    return way
+
+
+def step_down(config: TrainConfig, length: int, *, may_quantise: bool) -> Way | None:
+    """One step gentler: half the batch at the same effective batch, then 4-bit weights, then half the length."""
+    if config.per_device_train_batch_size > 1:
+        batch = config.per_device_train_batch_size // 2
+        steps = -(-config.effective_batch_size // batch)
+        return _changed(config, per_device_train_batch_size=batch, gradient_accumulation_steps=steps), length
+    if may_quantise and config.load_in != "4bit":
+        return _changed(config, load_in="4bit"), length
+    if length > SHORTEST:
+        return _changed(config, max_seq_length=length // 2), length // 2
+    return None
 
 
 def _changed(config: TrainConfig, **values: object) -> TrainConfig:

@@ -28,6 +28,7 @@ from app.web.views.exports import export_views, push_views
 from app.web.views.fields import settings_view
 from app.web.views.jobs import job_view, log_view, phase_items
 from app.web.views.numbers import score_items, stat_items
+from app.web.views.rescue import rescue
 
 router = APIRouter(prefix="/jobs")
 PAGE_SIZE = 50
@@ -123,6 +124,7 @@ def _detail(session: Session, ctx: Context, job: Job) -> dict[str, Any]:
         "pushes": push_views(makers),
         "waiting": _waiting(session, job),
         "has_metrics": bool(latest),
+        "rescue": rescue(session, ctx.settings, job) if job.state == JobState.FAILED else None,
     }
 
 

@@ -23,21 +23,26 @@ from app.web.views.audits import AuditView, audit_view
 from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_NAME, SPLIT, defaults, written
 from app.web.views.job_form import SHOWN_QUESTIONS, JobForm, put_questions, read_form, to_config
 from app.web.views.outlook import outlook
+from app.web.views.rescue import rescue
 
 router = APIRouter(prefix="/jobs")
 Ref = Annotated[int, Query(ge=0, le=MAX_ID)]
 
 
 @router.get("/new")
-def new_page(request: Request, session: SessionDep, ctx: ContextDep, dataset: Ref = 0, like: Ref = 0) -> Response:
-    """The form, pre-filled; `like` copies the settings of another job."""
-    form = _copy_of(session, like) if like else JobForm()
+def new_page(
+    request: Request, session: SessionDep, ctx: ContextDep, dataset: Ref = 0, like: Ref = 0, less: Ref = 0
+) -> Response:
+    """The form, pre-filled; `like` copies the settings of another job, `less` those of one that ran out of memory."""
+    form = _copy_of(session, like or less) if like or less else JobForm()
+    if less and (gentler := rescue(session, ctx.settings, jobs.get_job(session, less))):
+        form = _filled(form, gentler.config.model_dump(mode="json"))
     ready = [row for row in datasets.list_datasets(session) if row.state == DatasetState.READY]
     chosen = next((row for row in ready if row.id == (dataset or form.number)), ready[0] if ready else None)
     if chosen is not None:
         form.dataset_id = str(chosen.id)
         form.name = form.name or chosen.name
-        if not like:
+        if not (like or less):
             put_questions(form, datasets.propose_questions(ctx.storage, chosen, count=SHOWN_QUESTIONS))
     if not form.values["base_model"]:
         form.values["base_model"] = next(
@@ -48,14 +53,19 @@ def new_page(request: Request, session: SessionDep, ctx: ContextDep, dataset: Re
 
 def _copy_of(session: Session, job_id: int) -> JobForm:
     job = jobs.get_job(session, job_id)
+    return _filled(JobForm(str(job.subject_id), job.name), job.config)
+
+
+def _filled(form: JobForm, config: dict[str, Any]) -> JobForm:
+    """`form` with the settings of `config`."""
     values = defaults()
     for name in BY_NAME:
-        value = job.config.get(name)
+        value = config.get(name)
         if value is not None:
             values[name] = (
                 tuple(value) if isinstance(value, list) else value if isinstance(value, bool) else written(name, value)
             )
-    return JobForm(str(job.subject_id), job.name, values, list(job.config.get("questions", [])))
+    return JobForm(form.dataset_id, form.name, values, list(config.get("questions", [])))
 
 
 def _show(request: Request, session: Session, ctx: Context, form: JobForm, status_code: int = 200) -> Response:

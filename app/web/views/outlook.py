@@ -138,7 +138,12 @@ def _advice(shape: Shape, config: TrainConfig, length: int, engine: EngineName, 
     fitting = smaller(shape, config, length, engine, card)
     if fitting is None:
         return f"{head} " + _("Choose a smaller model.")
-    changed, shorter = fitting
+    said = ", ".join(changes(config, length, *fitting))
+    return f"{head} " + _("This would: %(changes)s.", changes=said)
+
+
+def changes(config: TrainConfig, length: int, changed: TrainConfig, shorter: int) -> list[str]:
+    """What differs, in words."""
     said = []
     if changed.per_device_train_batch_size != config.per_device_train_batch_size:
         batch, steps = changed.per_device_train_batch_size, changed.gradient_accumulation_steps
@@ -147,7 +152,7 @@ def _advice(shape: Shape, config: TrainConfig, length: int, engine: EngineName, 
         said.append(_("loading in 4 bits"))
     if shorter != length:
         said.append(_("at most %(n)s tokens a row", n=filters.number(shorter)))
-    return f"{head} " + _("This would: %(changes)s.", changes=", ".join(said))
+    return said
 
 
 def _best_card(session: Session, config: TrainConfig) -> tuple[int, EngineName]:
