@@ -52,7 +52,7 @@ class Workspace:
             case JobKind.TRAIN | JobKind.AUDIT:
                 rows = datasets.get_dataset(self._session, job.subject_id).rows_key
                 last = jobs.newest_checkpoint(self._session, job.id or 0)
-                return [key for key in (rows, last.storage_key if last else "") if key]
+                return [key for key in (rows, last.storage_key if last else "", self._start_key()) if key]
             case JobKind.INTAKE:
                 return [datasets.get_dataset(self._session, job.subject_id).source_key]
             case JobKind.EXPORT:
@@ -99,6 +99,7 @@ class Workspace:
         self._write_rows(dataset, config.validation_split, config.seed)
         last = jobs.newest_checkpoint(self._session, job.id or 0)
         pairs = answer_pairs(self._session, job)
+        start = self._start_key()
         answered = [("before", p.number) for p in pairs if p.before] + [("after", p.number) for p in pairs if p.after]
         return specs.TrainSpec(
             job_id=job.id or 0,
@@ -106,9 +107,15 @@ class Workspace:
             config=config,
             model=self._model(config.base_model, config.revision),
             resume_from=self._ctx.storage.path(last.storage_key) if last else None,
+            start_from=self._ctx.storage.path(start) if start else None,
             answered=tuple(answered),
             threads=self._ctx.settings.worker.threads,
         )
+
+    def _start_key(self) -> str:
+        """Storage key of the adapter that this training goes on from; empty when it starts a fresh one."""
+        number = self._job.config.get("adapter_of", 0)
+        return self._artifact(jobs.get_job(self._session, number), "adapter", "").storage_key if number else ""
 
     def _write_rows(self, dataset: Dataset, fraction: float, seed: int) -> None:
         held_out = validation_rows(dataset.row_count, fraction, seed)

@@ -26,7 +26,7 @@ def train_job(folder: Path, model: Path, *, resume_from: Path | None = None, **c
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "train.jsonl", tiny_rows(40))
     write_rows(folder / "validation.jsonl", tiny_rows(4, seed=1))
-    answered = changes.pop("answered", ())
+    answered, start_from = changes.pop("answered", ()), changes.pop("start_from", None)
     config: dict[str, Any] = {
         "base_model": str(model),
         "engine": "auto",
@@ -42,6 +42,7 @@ def train_job(folder: Path, model: Path, *, resume_from: Path | None = None, **c
         "model": ModelSpec(base_model=str(model), model_cache=folder / "models", offline=True),
         "resume_from": resume_from,
         "answered": answered,
+        "start_from": start_from,
     }
     write_spec(folder, TrainSpec.model_validate(spec))
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -182,3 +183,26 @@ def test_rows_that_are_all_bad_are_an_error_with_advice(tmp_path: Path, tiny_mod
     assert found[-1].error_class == "bad_data"
     assert found[-1].advice
     assert any("no_answer" in line.message for line in of(found, Log))
+
+
+def test_training_further_goes_on_from_the_adapter(straight: Path, tmp_path: Path, tiny_model: Path) -> None:
+    found = events(finish_of(tmp_path / "further", tiny_model, start_from=straight / "adapter", max_steps=3))
+    scores = {score.side: score.value for score in of(found, Score) if score.name == "eval_loss"}
+    before = {score.side: score.value for score in of(events(straight), Score) if score.name == "eval_loss"}
+    assert scores["before"] == pytest.approx(before["after"], abs=1e-5)
+    assert {a.prompt: a.text for a in of(found, Answer) if a.side == "before"} == {
+        a.prompt: a.text for a in of(events(straight), Answer) if a.side == "after"
+    }
+    assert losses(found)[1] < losses(events(straight))[1] - 0.1
+
+
+def test_an_adapter_of_another_rank_is_refused_in_a_sentence(straight: Path, tmp_path: Path, tiny_model: Path) -> None:
+    found = events(finish_of(tmp_path / "rank", tiny_model, start_from=straight / "adapter", max_steps=3, lora_r=4))
+    error = of(found, Error)[0]
+    assert (error.error_class, "rank" in error.advice) == ("bad_data", True)
+
+
+def finish_of(folder: Path, model: Path, **changes: Any) -> Path:
+    """A job run to its end; its folder."""
+    finish(train_job(folder, model, **changes))
+    return folder

@@ -175,3 +175,38 @@ def test_on_the_cpu_four_bits_are_no_way_out(client: TestClient, ctx: Context) -
         assert jobs.move(session, job.id or 0, [JobState.RUNNING], JobState.FAILED, error=error)
         job_id = job.id
     assert "With at most 1,024 tokens a row it needs less." in client.get(f"/jobs/{job_id}").text
+
+
+def test_a_waiting_job_is_put_before_the_others(client: TestClient, ctx: Context) -> None:
+    with ctx.db.session(write=True) as session:
+        rows = seeding.dataset(session, ctx)
+        ids = [seeding.training(session, ctx, rows, name=f"j{n}").id or 0 for n in range(3)]
+    assert "Start next" not in client.get(f"/jobs/{ids[0]}").text
+    assert "Start next" in client.get(f"/jobs/{ids[2]}").text
+    assert client.post(f"/jobs/{ids[2]}/first").status_code == 303
+    with ctx.db.session(write=True) as session:
+        taken = [jobs.claim(session, "gpu", "w") for _ in range(3)]
+    assert [job.id for job in taken if job] == [ids[2], ids[0], ids[1]]
+    assert client.post(f"/jobs/{ids[2]}/first").status_code == 409
+
+
+def test_a_finished_training_is_trained_further(client: TestClient, ctx: Context, world: seeding.World) -> None:
+    assert f'href="/jobs/new?further={world.done}"' in client.get(f"/jobs/{world.done}").text
+    form = client.get(f"/jobs/new?further={world.done}").text
+    assert "It goes on from the adapter of" in form
+    assert f'name="adapter_of" value="{world.done}"' in form
+    with ctx.db.session() as session:
+        before = jobs.get_job(session, world.done)
+    fields = {"dataset_id": world.dataset, "name": "on", "base_model": before.config["base_model"]}
+    same = fields | {"adapter_of": world.done, "target_modules": before.config["target_modules"]}
+    answer = client.post("/jobs", data=same)
+    assert answer.status_code == 303, re.findall(r"field-error.*?<span>(.*?)</span>", answer.text)
+    made = int(answer.headers["location"].rsplit("/", 1)[1])
+    with ctx.db.session() as session:
+        job = jobs.get_job(session, made)
+        assert (job.parent_id, job.config["adapter_of"]) == (world.done, world.done)
+    assert f"goes on from job {world.done}" in client.get(f"/jobs/{made}").text
+    other = client.post("/jobs", data=same | {"lora_r": "8"})
+    assert other.status_code == 422
+    assert "this must stay as it was there" in other.text
+    assert client.post("/jobs", data=same | {"adapter_of": "999"}).status_code == 422

@@ -105,6 +105,7 @@ def test_every_route_is_reachable_from_a_page(client: TestClient, ctx: Context, 
     with ctx.db.session(write=True) as session:
         failed = jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=1)[0]
         session.execute(sa.update(Job).where(sa.column("id") == failed.id).values(state=JobState.FAILED))
+        seeding.training(session, ctx, world.dataset, "behind the other that waits")
         paused = seeding.training(session, ctx, world.dataset, "paused")
         session.execute(sa.update(Job).where(sa.column("id") == paused.id).values(state=JobState.PAUSED))
     client.post("/settings/hub-token", data={"hub_token": "hf_abcdefghijklmnop"})

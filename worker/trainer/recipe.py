@@ -9,6 +9,7 @@ import copy
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
     model = _load(folder, config, tokens.max_seq_length, engine, child)
     set_seed(config.seed)  # before the adapter is made: its start is random
     model = engine.attach_lora(model, config)
+    if spec.start_from:
+        _put_adapter(model, spec.start_from, child)
     _say_size(model, child)
 
     with MemoryWatch(child):
@@ -72,14 +75,29 @@ def _load(folder: Path, config: TrainConfig, length: int, engine: EngineModule, 
     return model
 
 
+def _put_adapter(model: Any, folder: Path, child: Child) -> None:
+    """The weights that an earlier training ended with. Raises `JobError` when they are not for this model."""
+    try:
+        found = set_peft_model_state_dict(model, load_file(folder / _WEIGHTS))
+    except RuntimeError as exc:  # other shapes
+        found = exc
+    if isinstance(found, RuntimeError) or found.unexpected_keys:
+        raise JobError(
+            "bad_data",
+            "The adapter to go on from does not fit this model and these LoRA settings.",
+            "Keep the base model, the rank and the parts adapted as they were, or start a fresh training.",
+        )
+    child.events.log("Going on from the adapter of an earlier training.")
+
+
 def _say_size(model: Any, child: Child) -> None:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     child.events.log(f"LoRA trains {trained:,} parameters.")
 
 
 def _before(model: Any, chat: Chat, tokens: Tokens, spec: TrainSpec, engine: EngineModule, child: Child) -> None:
-    """The very model that will be trained, with its adapter switched off."""
-    with engine.answering(model), model.disable_adapter():
+    """The very model that will be trained: with its adapter switched off, unless it brings an earlier one along."""
+    with engine.answering(model), nullcontext() if spec.start_from else model.disable_adapter():
         ask_all(model, chat, spec.config, "before", child, spec.answered)
         if spec.resume_from is None:  # else an earlier attempt has said it before that checkpoint
             score(model, tokens.validation, "before", child)

@@ -38,6 +38,8 @@ class TrainConfig(BaseModel):
 
     base_model: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
     revision: str = Field(default="", max_length=100)
+    #: Number of the finished training whose adapter this one goes on from; 0: it starts a fresh one.
+    adapter_of: int = Field(default=0, ge=0)
     engine: Engine = "auto"
     load_in: Quantisation = "auto"
 

@@ -13,7 +13,7 @@ from app.domain.errors import DomainError, InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import JobKind
+from app.domain.jobs.states import JobKind, JobState
 from app.domain.models.catalogue import check_model
 
 
@@ -30,6 +30,8 @@ def launch_training(
     refusal = check_model(settings, config.base_model)
     if refusal:
         errors["base_model"] = refusal
+    if config.adapter_of:
+        _check_start(session, config, errors)
     if errors:
         raise InvalidError("The job can't be launched yet.", errors=errors)
     return jobs.enqueue(
@@ -39,7 +41,27 @@ def launch_training(
         subject_id=dataset_id,
         name=name.strip()[:200],
         config=config.model_dump(mode="json"),
+        parent_id=config.adapter_of or None,
     )
+
+
+#: What the adapter that is gone on from has fixed.
+_SAME = ("base_model", "revision", "lora_r", "lora_alpha", "target_modules")
+
+
+def _check_start(session: Session, config: TrainConfig, errors: dict[str, str]) -> None:
+    """The training that is gone on from has ended well, and this one fits its adapter."""
+    try:
+        before = jobs.get_job(session, config.adapter_of)
+    except DomainError:
+        before = None
+    if before is None or before.kind != JobKind.TRAIN or before.state != JobState.SUCCEEDED:
+        errors["base_model"] = "The training to go on from is gone, or has not succeeded. Start a fresh one."
+        return
+    earlier = TrainConfig.model_validate(before.config)
+    for name in _SAME:
+        if getattr(earlier, name) != getattr(config, name):
+            errors[name] = f"To go on from “{before.name[:80]}” this must stay as it was there."
 
 
 def _usable(session: Session, dataset_id: int, errors: dict[str, str]) -> Dataset | None:

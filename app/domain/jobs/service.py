@@ -178,6 +178,26 @@ def queue_position(session: Session, job: Job) -> int:
     return ahead_of_it + 1
 
 
+def start_next(session: Session, bells: Bells, job_id: int) -> None:
+    """Put a waiting job before all others of its queue."""
+    job = get_job(session, job_id)
+    waiting = (col(Job.queue) == job.queue, col(Job.state) == JobState.QUEUED, col(Job.deleted_at).is_(None))
+    priority = session.execute(sa.select(sa.func.max(col(Job.priority))).where(*waiting)).scalar_one()
+    ahead = sa.select(sa.func.min(col(Job.position))).where(*waiting, col(Job.priority) == priority)
+    first = session.execute(ahead).scalar_one()
+    moved = (
+        sa.update(Job)
+        .where(col(Job.id) == job_id, *waiting)
+        .values(priority=priority, position=(first or 0) - 1)
+        .returning(col(Job.id))
+        .execution_options(synchronize_session=False)
+    )
+    if session.execute(moved).first() is None:
+        raise ConflictError("This job does not wait any more.")
+    session.refresh(job)
+    bells.changed(session, job_id)
+
+
 def last_seq(session: Session, job_id: int) -> int:
     """The number of the newest event."""
     return session.execute(sa.select(col(Job.event_seq)).where(col(Job.id) == job_id)).scalar_one_or_none() or 0

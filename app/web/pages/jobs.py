@@ -194,6 +194,12 @@ def resume(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -
     )
 
 
+@router.post("/{job_id}/first")
+def first(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+    """Before all others that wait."""
+    return _act(request, session, ctx.bells, job_id, service.start_next, _("It starts next."))
+
+
 @router.post("/{job_id}/retry")
 def retry(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
     """A new job with the same settings."""

@@ -16,6 +16,7 @@ from app.domain.errors import InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.launch import launch_training
+from app.domain.jobs.models import Job
 from app.domain.models.catalogue import check_model, offered
 from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
 from app.web.render import page, see_other
@@ -31,10 +32,22 @@ Ref = Annotated[int, Query(ge=0, le=MAX_ID)]
 
 @router.get("/new")
 def new_page(
-    request: Request, session: SessionDep, ctx: ContextDep, dataset: Ref = 0, like: Ref = 0, less: Ref = 0
+    request: Request,
+    session: SessionDep,
+    ctx: ContextDep,
+    dataset: Ref = 0,
+    like: Ref = 0,
+    less: Ref = 0,
+    further: Ref = 0,
 ) -> Response:
-    """The form, pre-filled; `like` copies the settings of another job, `less` those of one that ran out of memory."""
-    form = _copy_of(session, like or less) if like or less else JobForm()
+    """The form, pre-filled with the settings of another job.
+
+    `like`: to be changed; `less`: gentler, for it ran out of memory; `further`: to go on from its adapter.
+    """
+    copied = like or less or further
+    form = _copy_of(session, copied) if copied else JobForm()
+    if further:
+        form.adapter_of = further
     if less and (gentler := rescue(session, ctx.settings, jobs.get_job(session, less))):
         form = _filled(form, gentler.config.model_dump(mode="json"))
     ready = [row for row in datasets.list_datasets(session) if row.state == DatasetState.READY]
@@ -42,7 +55,7 @@ def new_page(
     if chosen is not None:
         form.dataset_id = str(chosen.id)
         form.name = form.name or chosen.name
-        if not (like or less):
+        if not copied:
             put_questions(form, datasets.propose_questions(ctx.storage, chosen, count=SHOWN_QUESTIONS))
     if not form.values["base_model"]:
         form.values["base_model"] = next(
@@ -65,7 +78,8 @@ def _filled(form: JobForm, config: dict[str, Any]) -> JobForm:
             values[name] = (
                 tuple(value) if isinstance(value, list) else value if isinstance(value, bool) else written(name, value)
             )
-    return JobForm(form.dataset_id, form.name, values, list(config.get("questions", [])))
+    questions = list(config.get("questions", []))
+    return JobForm(form.dataset_id, form.name, values, questions, adapter_of=int(config.get("adapter_of", 0)))
 
 
 def _show(request: Request, session: Session, ctx: Context, form: JobForm, status_code: int = 200) -> Response:
@@ -82,8 +96,15 @@ def _show(request: Request, session: Session, ctx: Context, form: JobForm, statu
         advanced=ADVANCED,
         advanced_open=bool(form.errors.keys() & ADVANCED_NAMES),
         shown_questions=SHOWN_QUESTIONS,
+        goes_on_from=_goes_on_from(session, form),
         **_panel(session, ctx, form, start=False),
     )
+
+
+def _goes_on_from(session: Session, form: JobForm) -> str:
+    """The name of the training whose adapter is gone on from."""
+    before = session.get(Job, form.adapter_of) if form.adapter_of else None
+    return before.name if before else ""
 
 
 @router.post("")

@@ -28,6 +28,8 @@ class JobForm:
     values: dict[str, Any] = field(default_factory=defaults)
     questions: list[dict[str, str]] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
+    #: Number of the training whose adapter is gone on from; 0: none.
+    adapter_of: int = 0
 
     @property
     def number(self) -> int:
@@ -63,7 +65,14 @@ def read_form(form: FormData) -> JobForm:
         for p, s, e in zip(prompts, systems, expected, strict=False)
         if str(p).strip()
     ]
-    return JobForm(text(form, "dataset_id"), text(form, "name"), values, questions[:MAX_QUESTIONS])
+    start = text(form, "adapter_of")
+    return JobForm(
+        text(form, "dataset_id"),
+        text(form, "name"),
+        values,
+        questions[:MAX_QUESTIONS],
+        adapter_of=int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 0,
+    )
 
 
 def put_questions(form: JobForm, questions: list[Question]) -> None:
@@ -78,6 +87,7 @@ def to_config(form: JobForm) -> TrainConfig | None:
         raw[name] = _fraction(raw[name])
     raw["learning_rate"] = form.values["learning_rate"].replace(",", ".")
     raw["questions"] = tuple(form.questions)
+    raw["adapter_of"] = form.adapter_of
     try:
         return TrainConfig.model_validate(raw)
     except ValidationError as exc:
