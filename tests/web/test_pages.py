@@ -16,6 +16,7 @@ from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from app.core.context import Context
+from app.domain.jobs import holding
 from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import JobKind, JobState
@@ -105,6 +106,7 @@ def test_every_route_is_reachable_from_a_page(client: TestClient, ctx: Context, 
     with ctx.db.session(write=True) as session:
         failed = jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=1)[0]
         session.execute(sa.update(Job).where(sa.column("id") == failed.id).values(state=JobState.FAILED))
+        holding.hold(session, ctx.bells, "light")
         seeding.training(session, ctx, world.dataset, "behind the other that waits")
         paused = seeding.training(session, ctx, world.dataset, "paused")
         session.execute(sa.update(Job).where(sa.column("id") == paused.id).values(state=JobState.PAUSED))

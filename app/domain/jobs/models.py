@@ -160,3 +160,12 @@ class Artifact(SQLModel, table=True):
     sha256: str = ""
     proof: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
     created_at: datetime = Field(default_factory=utcnow)
+
+
+class QueueHold(SQLModel, table=True):
+    """A row means: nothing new of this queue starts."""
+
+    __tablename__ = "queue_hold"
+
+    queue: str = Field(primary_key=True)
+    held_at: datetime = Field(default_factory=utcnow)

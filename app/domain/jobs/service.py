@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from app.core.db import utcnow
 from app.core.live import Bells
 from app.domain.errors import ConflictError, NotFoundError
-from app.domain.jobs.models import Checkpoint, Job, JobAttempt, JobEvent
+from app.domain.jobs.models import Checkpoint, Job, JobAttempt, JobEvent, QueueHold
 from app.domain.jobs.states import FINAL, QUEUE_OF, JobKind, JobState, may_move
 
 
@@ -89,6 +89,7 @@ def claim(session: Session, queue: str, worker: str) -> Job | None:
             col(Job.state) == JobState.QUEUED,
             col(Job.deleted_at).is_(None),
             sa.or_(col(Job.not_before).is_(None), col(Job.not_before) <= now_of(session)),
+            ~sa.exists().where(col(QueueHold.queue) == queue),
         )
         .order_by(col(Job.priority).desc(), col(Job.position), col(Job.id))
         .limit(1)

@@ -14,7 +14,7 @@ from app.core.live import Bells
 from app.domain.datasets import service as datasets
 from app.domain.evaluations import service as evaluations
 from app.domain.exports import service as exports
-from app.domain.jobs import service
+from app.domain.jobs import holding, service
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import FINAL, LEASED, LIVE, JobKind, JobState
 from app.domain.metrics import service as metrics
@@ -142,6 +142,7 @@ def _waiting(session: Session, job: Job) -> dict[str, Any] | None:
         "position": service.queue_position(session, job),
         "served": workers.someone_serves(session, job.queue),
         "queue": job.queue,
+        "held": job.queue in holding.held(session),
         "not_before": job.not_before,
         "losses": job.losses,
     }

@@ -7,14 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from app.domain.jobs import holding
 from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import LEASED, JobKind
+from app.domain.jobs.states import LEASED, JobKind, Queue
 from app.domain.workers import service
 from app.domain.workers.models import Worker
 from app.web import filters
-from app.web.deps import SessionDep
-from app.web.render import page
+from app.web.deps import ContextDep, SessionDep
+from app.web.render import page, see_other
 from app.web.render import translate as _
 
 router = APIRouter(prefix="/workers")
@@ -27,7 +28,23 @@ def list_page(request: Request, session: SessionDep) -> Response:
         (job.worker, job.queue): job for job in jobs.list_jobs(session, kinds=tuple(JobKind), states=LEASED, limit=500)
     }
     rows = [_row(worker, busy.get((worker.name, worker.queue))) for worker in service.list_workers(session)]
-    return page(request, "workers/list.html", workers=rows)
+    stopped = holding.held(session)
+    queues = [{"name": queue, "held": queue in stopped} for queue in Queue]
+    return page(request, "workers/list.html", workers=rows, queues=queues)
+
+
+@router.post("/queues/{queue}/hold")
+def hold(request: Request, session: SessionDep, ctx: ContextDep, queue: str) -> Response:
+    """Start nothing new of this queue."""
+    holding.hold(session, ctx.bells, queue)
+    return see_other(request, "/workers", _("Held. What runs goes on, nothing new starts."))
+
+
+@router.post("/queues/{queue}/go")
+def let_go(request: Request, session: SessionDep, ctx: ContextDep, queue: str) -> Response:
+    """Go on."""
+    holding.let_go(session, ctx.bells, queue)
+    return see_other(request, "/workers", _("The queue goes on."))
 
 
 def _row(worker: Worker, job: Job | None) -> dict[str, Any]:
