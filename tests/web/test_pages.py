@@ -133,7 +133,7 @@ def routes(client: TestClient) -> list[tuple[str, re.Pattern[str]]]:
     assert isinstance(app, FastAPI)
     found = []
     for route in _flat(app.routes):
-        pattern = re.compile(re.sub(r"\{\w+\}", r"\\d+", route.path) + "$")
+        pattern = re.compile(re.sub(r"\{\w+\}", r"\\d+", route.path.replace("{queue}", r"[a-z]+")) + "$")
         found += [(f"{method} {route.path}", pattern) for method in route.methods or () if method != "HEAD"]
     return found
 
