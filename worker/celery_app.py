@@ -42,9 +42,9 @@ class WorkerProcess:
 
     def ready(self, **_: Any) -> None:
         """Connected: look for work that came while no one listened."""
-        self._presence.start()
         self._sweeper.start()
         self._ctx.bells.doorbell.ring(self._queue)
+        self._presence.start()
 
     def shutting_down(self, **_: Any) -> None:
         """Tell the pool's process to save its job and to take no other."""

@@ -31,7 +31,11 @@ def gpus() -> list[dict[str, Any]]:
         return []
     query = "--query-gpu=index,name,memory.total,memory.used,utilization.gpu"
     command = [tool, query, "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError) as exc:
+        log.warning("nvidia-smi does not answer: %s", exc)
+        return []
     return [_gpu(line.split(", ")) for line in done.stdout.splitlines() if line.count(", ") == 4]
 
 
@@ -39,7 +43,13 @@ def _gpu(cells: list[str]) -> dict[str, Any]:
     index, name, total, used, load = cells
     mib = 1024**2
     busy = float(load) if load.replace(".", "").isdigit() else None
-    return {"index": int(index), "name": name, "total": int(total) * mib, "used": int(used) * mib, "load": busy}
+    sizes = {"total": _whole(total) * mib, "used": _whole(used) * mib}
+    return {"index": _whole(index), "name": name, **sizes, "load": busy}
+
+
+def _whole(cell: str) -> int:
+    """0 for what the card does not tell ("[N/A]")."""
+    return int(cell) if cell.strip().isdigit() else 0
 
 
 def facts() -> dict[str, Any]:

@@ -63,18 +63,23 @@ class Spawned:
         self.bell, child_end = os.pipe()
         os.set_blocking(self.bell, False)
         os.set_blocking(child_end, False)
-        with output.open("ab") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                env=child_env(settings) | {BELL_ENV: str(child_end)},
-                cwd=cwd,
-                start_new_session=True,
-                pass_fds=(child_end,),
-            )
-        os.close(child_end)
+        try:
+            with output.open("ab") as file:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", *arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=file,
+                    stderr=file,
+                    env=child_env(settings) | {BELL_ENV: str(child_end)},
+                    cwd=cwd,
+                    start_new_session=True,
+                    pass_fds=(child_end,),
+                )
+        except BaseException:
+            os.close(self.bell)
+            raise
+        finally:
+            os.close(child_end)
 
     def say(self, line: str) -> None:
         """One line down its stdin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sqlmodel import Session, col
 from app.core.context import Context
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import DatasetState
+from app.domain.errors import InvalidError
 from app.domain.jobs import fence
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
@@ -21,6 +23,8 @@ from app.domain.jobs.states import JobKind
 from app.domain.upsert import upsert
 from worker.trainer import protocol
 from worker.workspace import job_dir_key
+
+log = logging.getLogger(__name__)
 
 #: Fields that pages read from another table, so that the log stays light.
 _NOT_LOGGED = {"answer": {"text", "reasoning"}, "error": {"traceback"}, "result": {"payload"}, "artifact": {"proof"}}
@@ -168,15 +172,18 @@ class Recorder:
         wish = self._job.config.get("then_train")
         ready = datasets.get_dataset(session, self._job.subject_id).state == DatasetState.READY
         if wish and ready:
-            config = TrainConfig.model_validate(wish["config"])
-            launch_training(
-                session,
-                self._ctx.bells,
-                self._ctx.settings,
-                dataset_id=self._job.subject_id,
-                name=wish["name"],
-                config=config,
-            )
+            self._then_train(session, wish, payload)
+
+    def _then_train(self, session: Session, wish: dict[str, Any], payload: dict[str, Any]) -> None:
+        """The training that was asked for together with the upload; the data set is ready either way."""
+        config = TrainConfig.model_validate(wish["config"])
+        number, name = self._job.subject_id, wish["name"]
+        try:
+            launch_training(session, self._ctx.bells, self._ctx.settings, dataset_id=number, name=name, config=config)
+        except InvalidError as exc:
+            said = " ".join([exc.message, *exc.errors.values()])
+            log.warning("The training “%s” was not started: %s", name, said)
+            self._set(session, result=payload | {"not_started": said})
 
     def begin(self, session: Session) -> None:
         """Before the child starts: what an earlier attempt of an intake left is forgotten."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from worker.process import ChildProcess
 from worker.recorder import Recorder
 from worker.standby import StandBy
 from worker.trainer import checkpoints, protocol
-from worker.transfers import Publisher, fetch
+from worker.transfers import Publisher, carry, fetch
 from worker.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ _LOOK_SECONDS = 0.25
 _COALESCE_SECONDS = 0.02
 _MAX_BYTES = 1_000_000
 _CONTROL: dict[JobState, protocol.ControlAction] = {JobState.PAUSING: "pause", JobState.CANCELLING: "cancel"}
+_BUG = "This looks like a fault in Tunedeck; the details below help to mend it."
 _OUTCOMES = {"pause": "paused", "cancel": "cancelled", "drain": "drained"}
 
 
@@ -85,6 +87,7 @@ class Run:
         self._wish: protocol.ControlAction | None = None
         self._end: protocol.Done | protocol.Error | None = None
         self._child: ChildProcess | None = None
+        self._secrets: dict[str, str] = {}
 
     def run(self) -> None:
         """From the claim to the final state."""
@@ -103,12 +106,20 @@ class Run:
                 self._finish()
         except StorageError as exc:
             self._leave_unstored(exc)
+        except fence.FencedError:
+            raise
+        except Exception as exc:
+            log.exception("%s %s: attempt %s broke off", self._job.kind, self._job.id, self._job.attempt)
+            self._give_up(
+                _failure("bug", f"{type(exc).__name__}: {exc}"[:2000], _BUG, traceback.format_exc()[-20_000:])
+            )
 
     def _start(self) -> bool:
         try:
-            if not self._fetch():
+            if not (self._fetch() and self._prepare()):
+                self._write_end(lambda session: fence.finish(session, self._own, _OUTCOMES[self._wish or "drain"]))
                 return False
-            self._prepare()
+            self._launch()
         except DomainError as exc:
             error = _failure("bad_data", exc.message)
         except OSError as exc:
@@ -120,7 +131,7 @@ class Run:
         return False
 
     def _fetch(self) -> bool:
-        """Begin, and bring here what the job needs; False when it was called off meanwhile, which is then written."""
+        """Begin, and bring here what the job needs; False when it was called off meanwhile."""
         with self._ctx.db.session(write=True) as session:
             fence.beat(session, self._own)
             self._recorder.begin(session)
@@ -129,32 +140,44 @@ class Run:
             return True
         with self._ctx.db.session() as session:
             needs = Workspace(self._ctx, session, self._job).needs()
-        if fetch(self._ctx.storage, needs, self._keep_lease):
-            return True
-        outcome = _OUTCOMES[self._wish or "drain"]
-        self._write_end(lambda session: fence.finish(session, self._own, outcome))
-        return False
+        return fetch(self._ctx.storage, needs, self._keep_lease)
 
     def _pass_over_damaged(self) -> None:
-        """Until the newest checkpoint on this host is whole, or there is none."""
+        """Until the newest checkpoint is whole and on this host, or there is none."""
         while True:
             with self._ctx.db.session() as session:
                 last = service.newest_checkpoint(session, self._job.id or 0)
-            if last is None or checkpoints.is_complete(self._ctx.storage.path(last.storage_key)):
-                return
-            if self._ctx.storage.remote:  # what is fetched is checked on its way
-                self._ctx.storage.discard(last.storage_key)
+            if last is None or self._is_whole(last.storage_key):
                 return
             with self._ctx.db.session(write=True) as session:
                 self._recorder.pass_over(session, last)
 
-    def _prepare(self) -> None:
+    def _is_whole(self, key: str) -> bool:
+        """Whether the checkpoint at `key` is undamaged; where bytes are shared, fetched again if need be."""
+        storage = self._ctx.storage
+        if checkpoints.is_complete(storage.path(key)) or not storage.remote:
+            return checkpoints.is_complete(storage.path(key))
+        storage.discard(key)
+        try:
+            if not fetch(storage, [key], self._keep_lease):
+                return True  # called off: what follows sees it too
+        except StorageError as exc:
+            if not exc.damaged:
+                raise
+        return checkpoints.is_complete(storage.path(key))
+
+    def _prepare(self) -> bool:
+        """Fill the job folder; False when the job was called off meanwhile."""
         with self._ctx.db.session() as session:
             space = Workspace(self._ctx, session, self._job)
             self._dir = space.prepare()
+        self._secrets = space.secrets
+        return carry(space.write_rows, lambda: self._keep_lease() is not None)
+
+    def _launch(self) -> None:
         kind = JobKind(self._job.kind)
         ready = self._standby.take() if self._standby and kind == JobKind.TRAIN else None
-        self._child = ChildProcess(kind, self._dir, self._ctx.settings, space.secrets, ready)
+        self._child = ChildProcess(kind, self._dir, self._ctx.settings, self._secrets, ready)
 
     @property
     def _running(self) -> ChildProcess:
@@ -183,7 +206,9 @@ class Run:
         try:
             with self._ctx.db.session(write=True) as session:
                 state = fence.beat(session, self._own)
-        except sa.exc.OperationalError as exc:
+        except sa.exc.DBAPIError as exc:
+            if not _passing(exc):
+                raise
             log.warning("The lease of job %s could not be renewed: %s", self._job.id, exc)
             self._last_beat = time.monotonic() - self._ctx.settings.worker.beat_seconds / 2
             return
@@ -222,7 +247,9 @@ class Run:
                 with self._ctx.db.session(write=True) as session:
                     self._recorder.store(session, events, self._tail, new_tail)
                 break
-            except sa.exc.OperationalError as exc:
+            except sa.exc.DBAPIError as exc:
+                if not _passing(exc):
+                    raise
                 log.warning("Events of job %s could not be stored yet: %s", self._job.id, exc)
                 time.sleep(pause)
                 pause = min(pause * 2, 5.0)
@@ -234,12 +261,15 @@ class Run:
                 self._end = event
 
     def _is_stored(self, new_tail: int) -> bool:
-        """After a commit whose outcome is unknown: whether it went through."""
-        try:
-            with self._ctx.db.session() as session:
-                return fence.stored_tail(session, self._own) >= new_tail
-        except sa.exc.OperationalError:
-            return False
+        """After a commit whose outcome is unknown: whether it went through. Asked until there is an answer."""
+        while True:
+            try:
+                with self._ctx.db.session() as session:
+                    return fence.stored_tail(session, self._own) >= new_tail
+            except sa.exc.DBAPIError as exc:
+                if not _passing(exc):
+                    raise
+                time.sleep(1.0)
 
     def _finish(self) -> None:
         end, code = self._end, self._running.exit_code()
@@ -256,11 +286,15 @@ class Run:
 
     def _leave_unstored(self, exc: StorageError) -> None:
         """What was made stays on this host. Another attempt goes on from what is stored, unless it is no use to try."""
-        if self._child is not None:
-            self._child.kill()
         advice = "Look at the storage with `tunedeck doctor` on the worker's host, then run the job again. "
         error = _failure("storage_unreachable", str(exc), advice + f"What was made stays in {self._recorder.folder}.")
-        most = 0 if exc.lasting else self._ctx.settings.worker.max_losses
+        self._give_up(error, at_once=exc.lasting)
+
+    def _give_up(self, error: dict[str, Any], *, at_once: bool = False) -> None:
+        """End the child and count a loss: another attempt may do better, unless `at_once`."""
+        if self._child is not None:
+            self._child.kill()
+        most = 0 if at_once else self._ctx.settings.worker.max_losses
         self._write_end(lambda session: fence.lose(session, self._own, max_losses=most, error=error))
 
     def _write_end(self, write: Callable[[Any], JobState]) -> JobState:
@@ -273,9 +307,16 @@ class Run:
                         self._recorder.failed(session, job.error if job else {})
                     self._ctx.bells.changed(session, self._own.job_id)
                 return state
-            except sa.exc.OperationalError as exc:
+            except sa.exc.DBAPIError as exc:
+                if not _passing(exc):
+                    raise
                 log.warning("The end of job %s could not be stored yet: %s", self._job.id, exc)
                 time.sleep(1.0)
+
+
+def _passing(exc: sa.exc.DBAPIError) -> bool:
+    """Whether it is the database's trouble, which passes: away, busy, restarted, or it dropped an idle connection."""
+    return exc.connection_invalidated or isinstance(exc, sa.exc.OperationalError | sa.exc.InternalError)
 
 
 def _parse(data: bytes) -> list[protocol.Event]:

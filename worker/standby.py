@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import threading
+from pathlib import Path
 
 import psutil
 
@@ -23,6 +24,8 @@ WAIT = "--wait"
 #: Memory that must stay free for others, in bytes.
 LEAST_FREE = 2_500_000_000
 _LOOK_SECONDS = 5.0
+#: Of the data folder: where they wait, and say what goes wrong before they have a job.
+_FOLDER = "logs"
 
 
 class StandBy:
@@ -49,8 +52,8 @@ class StandBy:
 
     def take(self) -> Spawned | None:
         """The waiting trainer, if there is one and it lives."""
-        self._wanted.clear()
         with self._lock:
+            self._wanted.clear()
             found, self._waiting = self._waiting, None
         if found is not None and found.process.poll() is not None:
             found.close()
@@ -65,20 +68,20 @@ class StandBy:
 
     def _tend(self) -> None:
         while True:
-            wanted = self._wanted.wait(_LOOK_SECONDS)
+            self._wanted.wait(_LOOK_SECONDS)
             with self._lock:
                 waiting = self._waiting
-                if wanted and waiting is None and room():
+                if self._wanted.is_set() and waiting is None and room():
                     self._waiting = self._start()
                 self._wanted.clear()
             if waiting is not None and (waiting.process.poll() is not None or not room()):
                 self.let_go()
 
     def _start(self) -> Spawned | None:
-        folder = self._settings.root / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._settings.root / _FOLDER
         arguments = [MODULES[JobKind.TRAIN], WAIT, str(self._settings.worker.threads)]
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             return Spawned(arguments, self._settings, folder, folder / "stand-by.log")
         except (OSError, subprocess.SubprocessError) as exc:
             log.warning("No stand-by could be started: %s", exc)
@@ -91,11 +94,12 @@ def room() -> bool:
 
 
 def memory_held() -> int:
-    """Bytes that stand-bys below this process hold; 0 when there is none."""
+    """Bytes that stand-bys below this process hold; 0 when there is none. One that took a job has left their folder."""
     held = 0
     for child in psutil.Process().children(recursive=True):
         try:
-            held += child.memory_info().rss if WAIT in child.cmdline() else 0
+            waits = WAIT in child.cmdline() and Path(child.cwd()).name == _FOLDER
+            held += child.memory_info().rss if waits else 0
         except psutil.Error:  # it just went
             continue
     return held

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from pathlib import Path
 
-import msgspec
 from sqlmodel import Session
 
 from app.core.context import Context
@@ -21,8 +22,6 @@ from app.domain.jobs.states import JobKind
 from app.domain.models.catalogue import find
 from app.domain.secrets.service import HUB_TOKEN, get_secret
 from worker.trainer import specs
-
-_encode = msgspec.json.Encoder().encode
 
 
 def job_dir_key(job: Job) -> str:
@@ -44,6 +43,8 @@ class Workspace:
         self._job = job
         self.path = ctx.storage.path(job_dir_key(job))
         self.secrets: dict[str, str] = {}
+        self._rows_key = ""
+        self._held_out: frozenset[int] = frozenset()
 
     def needs(self) -> list[str]:
         """Storage keys of what must lie on this host before `prepare`. Raises `DomainError`."""
@@ -65,8 +66,9 @@ class Workspace:
                 return []
 
     def prepare(self) -> Path:
-        """Write `job.json` and the rows. Raises `DomainError` when what the job needs is gone."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Write `job.json`. Raises `DomainError` when what the job needs is gone."""
+        shutil.rmtree(self.path, ignore_errors=True)  # of another database's job of this number
+        self.path.mkdir(parents=True)
         makers = {
             JobKind.TRAIN: self._train,
             JobKind.INTAKE: self._intake,
@@ -96,7 +98,7 @@ class Workspace:
         job = self._job
         config = TrainConfig.model_validate(job.config)
         dataset = datasets.get_dataset(self._session, job.subject_id)
-        self._write_rows(dataset, config.validation_split, config.seed)
+        self._take_rows(dataset, config.validation_split, config.seed)
         last = jobs.newest_checkpoint(self._session, job.id or 0)
         pairs = answer_pairs(self._session, job)
         start = self._start_key()
@@ -117,12 +119,21 @@ class Workspace:
         number = self._job.config.get("adapter_of", 0)
         return self._artifact(jobs.get_job(self._session, number), "adapter", "").storage_key if number else ""
 
-    def _write_rows(self, dataset: Dataset, fraction: float, seed: int) -> None:
-        held_out = validation_rows(dataset.row_count, fraction, seed)
+    def _take_rows(self, dataset: Dataset, fraction: float, seed: int) -> None:
+        self._rows_key = dataset.rows_key
+        self._held_out = frozenset(validation_rows(dataset.row_count, fraction, seed))
+
+    def write_rows(self, stop: threading.Event) -> None:
+        """The rows of a training or an audit, split. It may take minutes, so no session is open meanwhile."""
+        if not self._rows_key:
+            return
+        source = self._ctx.storage.ensure(self._rows_key)
         train, validation = self.path / specs.TRAIN_ROWS, self.path / specs.VALIDATION_ROWS
-        with train.open("wb") as keep, validation.open("wb") as hold:
-            for number, row in enumerate(datasets.iter_rows(self._ctx.storage, dataset)):
-                (hold if number in held_out else keep).write(_encode(row) + b"\n")
+        with source.open("rb") as lines, train.open("wb") as keep, validation.open("wb") as hold:
+            for number, line in enumerate(lines):
+                if stop.is_set():
+                    return
+                (hold if number in self._held_out else keep).write(line.rstrip(b"\r\n") + b"\n")
 
     def _intake(self) -> specs.IntakeSpec:
         dataset = datasets.get_dataset(self._session, self._job.subject_id)
@@ -132,7 +143,7 @@ class Workspace:
         wish = self._job.config
         dataset = datasets.get_dataset(self._session, self._job.subject_id)
         default = TrainConfig(base_model=wish["base_model"])
-        self._write_rows(dataset, default.validation_split, default.seed)
+        self._take_rows(dataset, default.validation_split, default.seed)
         model = self._model(wish["base_model"], wish["revision"])
         return specs.AuditSpec(model=model, max_seq_length=wish["max_seq_length"])
 

@@ -75,6 +75,8 @@ class S3Storage(LocalStorage):
         if not path.is_dir():
             self._put(path, name, stop)
             return
+        with self._told("written to"):  # until the new manifest is there, the folder is not
+            obstore.delete(self._store, f"{name}/{MANIFEST}")
         files = sorted(file for file in path.rglob("*") if file.is_file())
         named = {file.relative_to(path).as_posix(): file for file in files}
         entries = {inner: self._put(file, f"{name}/{inner}", stop) for inner, file in named.items()}
@@ -116,7 +118,7 @@ class S3Storage(LocalStorage):
             (part / inner).parent.mkdir(parents=True, exist_ok=True)
             if self._get(f"{name}/{inner}", part / inner, stop) != entry:
                 message = f"{name}/{inner} on {self._where} is not what was stored there."
-                raise StorageError(message, lasting=True)
+                raise StorageError(message, lasting=True, damaged=True)
         return True
 
     def _read(self, name: str) -> bytes | None:

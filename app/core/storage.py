@@ -6,7 +6,9 @@ root only: what they need is brought there by `ensure`, and what they made is sh
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import shutil
 import threading
 from pathlib import Path, PurePosixPath
@@ -20,11 +22,15 @@ class KeyOutsideRootError(ValueError):
 
 
 class StorageError(Exception):
-    """Bytes could not be moved; the text is a sentence. `lasting`: trying again will not help."""
+    """Bytes could not be moved; the text is a sentence. `lasting`: trying again will not help.
 
-    def __init__(self, message: str, *, lasting: bool = False) -> None:
+    `damaged`: they are there, but not what was stored.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False, damaged: bool = False) -> None:
         super().__init__(message)
         self.lasting = lasting
+        self.damaged = damaged
 
 
 class TransferStopped(Exception):
@@ -72,10 +78,12 @@ class LocalStorage:
         return self.path(key)
 
     def discard(self, key: str) -> None:
-        """Remove this host's file or folder; nothing happens when it is gone."""
+        """Remove this host's file or folder; nothing happens when it is gone. Raises `OSError` when it stays."""
         path = self.path(key)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+            if path.exists():  # somebody still writes there
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
         else:
             path.unlink(missing_ok=True)
 

@@ -116,7 +116,7 @@ def test_a_static_address_changes_with_the_file() -> None:
 
 
 def test_every_setting_of_a_training_has_its_field_and_its_help() -> None:
-    assert set(TrainConfig.model_fields) - {"questions"} == set(BY_NAME)
+    assert set(TrainConfig.model_fields) - {"questions", "adapter_of"} == set(BY_NAME)
     shown = [*BASIC, SPLIT, *(field for _, group in ADVANCED for field in group)]
     assert all(field.label and field.help.endswith(".") for field in shown)
     assert set(defaults()) == set(BY_NAME)

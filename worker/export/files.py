@@ -29,6 +29,8 @@ class Manifest(BaseModel):
 
     files: dict[str, FileEntry]
     proof: dict[str, Any] = {}
+    #: Hash of the adapter that is in it, for a merged model.
+    adapter: str = ""
 
     @property
     def size(self) -> int:

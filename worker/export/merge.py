@@ -18,7 +18,7 @@ from peft import PeftModel
 
 from worker.child import Child, JobError
 from worker.export import reference
-from worker.export.files import Manifest, finish_folder, manifest_of, need_space, read_manifest
+from worker.export.files import Manifest, finish_folder, manifest_of, need_space, read_manifest, sha256_of
 from worker.trainer.specs import ExportSpec
 
 #: Written by sentencepiece tokenizers only, and only the base has it; llama.cpp's converter wants it.
@@ -34,12 +34,14 @@ _TOKENIZER_FILES = (
     "merges.txt",
 )
 _STEPS = 5
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def merged_model(child: Child, spec: ExportSpec, base: Path) -> Manifest:
     """Make `spec.merged`, or find it finished. Afterwards the folder is whole."""
     with _alone(child, spec.merged):
-        if found := read_manifest(spec.merged):
+        found = read_manifest(spec.merged)
+        if found and found.adapter == sha256_of(spec.adapter / ADAPTER_WEIGHTS):
             child.events.log("The merged model of this run is already here and is used again.")
             return found
         return _merge(child, spec, base)
@@ -93,6 +95,7 @@ def _merge(child: Child, spec: ExportSpec, base: Path) -> Manifest:
     del saved
     _step(child, 5, "")
     manifest = manifest_of(part)
+    manifest.adapter = sha256_of(spec.adapter / ADAPTER_WEIGHTS)
     manifest.proof = _proof(before, after, merged_dtype(config), dtype, time.monotonic() - started)
     finish_folder(part, spec.merged, manifest)
     return manifest

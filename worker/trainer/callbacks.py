@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,11 +201,15 @@ class MemoryWatch:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._child.events.emit(memory_now())  # with the peaks of the whole run
+        self._say()  # with the peaks of the whole run
 
     def _watch(self) -> None:
-        self._child.events.emit(memory_now())
+        self._say()
         while not self._over.wait(self._every):
+            self._say()
+
+    def _say(self) -> None:
+        with suppress(RuntimeError):  # after a fault of the card it answers nothing; the fault is told elsewhere
             self._child.events.emit(memory_now())
 
 
@@ -229,5 +234,5 @@ def _utilization() -> float | None:
     """Percent, where the driver's library is there to ask."""
     try:
         return float(torch.cuda.utilization())
-    except (ModuleNotFoundError, RuntimeError):
+    except Exception:  # noqa: BLE001 - the library is not there, or has errors of its own: no share of a card, say
         return None

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,13 +24,18 @@ def wait_for_folder(threads: int) -> None:
     """Returns, as the trainer of the folder that was named, with its libraries loaded. Ends when stdin is closed."""
     die_with_parent(signal.SIGKILL)
     set_environment(threads)
-    patched = _load()
+    try:
+        patched = _load()
+    except Exception:  # noqa: BLE001 - a fresh process will tell the job's page what is wrong
+        traceback.print_exc()
+        patched = None
     line = _first_line()
     if not line:
         sys.exit(0)
     folder = Path(json.loads(line)["job_dir"])
     _become(folder)
-    if patched and read_spec(folder, TrainSpec).config.engine == "unsloth":  # too late for it in this process
+    # Broken, or Unsloth is asked for when what it patches is loaded: not in this process.
+    if patched is None or (patched and read_spec(folder, TrainSpec).config.engine == "unsloth"):
         os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.trainer", str(folder)])  # noqa: S606
     sys.argv[1:] = [str(folder)]
 

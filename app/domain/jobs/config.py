@@ -15,6 +15,7 @@ Optimizer = Literal["auto", "adamw_torch", "adamw_8bit"]
 #: The seven projections of a Llama-shaped block, as the tutorial names them.
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MAX_QUESTIONS = 8
+MAX_ACCUMULATION = 1024
 #: From this many parameters on, a model is loaded in 4 bits on CUDA unless asked otherwise.
 FOUR_BIT_FROM = 3_000_000_000
 
@@ -47,7 +48,7 @@ class TrainConfig(BaseModel):
     max_steps: int = Field(default=0, ge=0, le=1_000_000, description="0: as many as the epochs give; else it wins")
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
     per_device_train_batch_size: int = Field(default=2, ge=1, le=512)
-    gradient_accumulation_steps: int = Field(default=4, ge=1, le=1024)
+    gradient_accumulation_steps: int = Field(default=4, ge=1, le=MAX_ACCUMULATION)
     max_seq_length: int = Field(default=0, ge=0, le=262_144, description="0: from the audit, at most 2048")
     warmup_steps: int = Field(default=5, ge=0, le=100_000)
     lr_scheduler_type: Scheduler = "linear"

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from app.core.context import Context
@@ -22,7 +24,7 @@ from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset
 from app.domain.jobs import fence, leftovers, service
 from app.domain.jobs.models import Artifact, Job
-from app.domain.jobs.states import FINAL, LEASED
+from app.domain.jobs.states import FINAL, LEASED, JobKind
 
 log = logging.getLogger(__name__)
 _TIDY_SECONDS = 600
@@ -100,9 +102,17 @@ class Sweeper:
             dead = list(session.execute(self._deleted()).scalars())
             forgotten = datasets.forgotten_sources(session)
         for job_id in dead:
-            self._purge(job_id)
+            self._each(partial(self._purge, job_id))
         for dataset in forgotten:
-            self._forget(dataset)
+            self._each(partial(self._forget, dataset))
+
+    @staticmethod
+    def _each(remove: Callable[[], None]) -> None:
+        """One that can't be removed now must not keep the others."""
+        try:
+            remove()
+        except (OSError, StorageError) as exc:
+            log.warning("Not removed yet: %s", exc)
 
     def _silent(self, leased: list[tuple[int, int, int]], now: float) -> list[tuple[int, int, int]]:
         """Those whose beat stood still for a lease; a gap between reads starts the count again."""
@@ -138,7 +148,15 @@ class Sweeper:
 
     @staticmethod
     def _deleted() -> sa.Select[Any]:
-        return sa.select(col(Job.id)).where(col(Job.deleted_at).is_not(None), col(Job.state).in_(list(FINAL))).limit(20)
+        """Those whose files nobody writes any more: an export of a training writes into the training's folder."""
+        made = aliased(Job)
+        writing = sa.exists().where(
+            col(made.subject_id) == col(Job.id),
+            col(made.kind).in_([JobKind.EXPORT, JobKind.PUSH]),
+            col(made.state).not_in(list(FINAL)),
+        )
+        gone = sa.and_(col(Job.deleted_at).is_not(None), col(Job.state).in_(list(FINAL)))
+        return sa.select(col(Job.id)).where(gone, sa.or_(col(Job.kind) != JobKind.TRAIN, ~writing)).limit(20)
 
     def _forget(self, dataset: Dataset) -> None:
         self._ctx.storage.delete(dataset.source_key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.domain.jobs.config import FOUR_BIT_FROM, TrainConfig
+from app.domain.jobs.config import FOUR_BIT_FROM, MAX_ACCUMULATION, TrainConfig
 from app.domain.models.shapes import Shape
 
 EngineName = Literal["hf", "unsloth"]
@@ -107,14 +107,22 @@ def smaller(shape: Shape, config: TrainConfig, length: int, engine: EngineName, 
 def step_down(config: TrainConfig, length: int, *, may_quantise: bool) -> Way | None:
     """One step gentler: half the batch at the same effective batch, then 4-bit weights, then half the length."""
     if config.per_device_train_batch_size > 1:
-        batch = config.per_device_train_batch_size // 2
-        steps = -(-config.effective_batch_size // batch)
-        return _changed(config, per_device_train_batch_size=batch, gradient_accumulation_steps=steps), length
+        batch = _smaller_batch(config)
+        if batch:
+            steps = config.effective_batch_size // batch
+            return _changed(config, per_device_train_batch_size=batch, gradient_accumulation_steps=steps), length
     if may_quantise and config.load_in != "4bit":
         return _changed(config, load_in="4bit"), length
     if length > SHORTEST:
         return _changed(config, max_seq_length=length // 2), length // 2
     return None
+
+
+def _smaller_batch(config: TrainConfig) -> int:
+    """The next smaller batch that divides the effective one; 0 where that takes more accumulation than there may be."""
+    effective, half = config.effective_batch_size, config.per_device_train_batch_size // 2
+    found = next(batch for batch in range(half, 0, -1) if effective % batch == 0)
+    return found if effective // found <= MAX_ACCUMULATION else 0
 
 
 def _changed(config: TrainConfig, **values: object) -> TrainConfig:

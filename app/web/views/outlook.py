@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,11 +44,14 @@ def outlook(
     held = dataset.row_count - training
     rows = _("%(a)s train, %(b)s validate", a=filters.number(training), b=filters.number(held))
     found.items.append(_item(_("Rows"), rows))
-    _put_steps(found, config, training)
     report = audit.report if audit else None
+    units = training
+    if report is not None and config.packing:
+        units = max(1, math.ceil(_tokens_a_row(config, report) * training / _length(config, report)))
+    _put_steps(found, config, units)
     if audit is not None and report is not None:
         _put_tokens(found, config, report)
-        _put_time(found, session, config, training, report)
+        _put_time(found, session, config, units, report)
         found.warnings += audit.warnings
     _put_model(found, session, settings, config, report)
     return found
@@ -57,11 +61,22 @@ def _item(label: str, value: str, note: str = "") -> dict[str, Any]:
     return {"label": label, "value": value, "note": note}
 
 
+def _length(config: TrainConfig, report: AuditReport) -> int:
+    return config.max_seq_length or report.proposed_max_seq_length
+
+
+def _tokens_a_row(config: TrainConfig, report: AuditReport) -> float:
+    """Mean length of a row once it is cut. The audit knows what its own limit cuts off; another one is estimated."""
+    length = _length(config, report)
+    cut = report.cut_tokens if length <= report.max_seq_length else 0
+    return min((report.tokens_total - cut) / max(1, report.rows), length)
+
+
 def _put_steps(found: Outlook, config: TrainConfig, training: int) -> None:
     steps = config.steps_for(training)
     epochs = steps * config.effective_batch_size / max(1, training)
     note = (
-        _("%(n)s epochs", n=f"{epochs:.2g}")
+        _("%(n)s epochs", n=f"{epochs:,.1f}".removesuffix(".0"))
         if config.max_steps
         else _("%(n)s an epoch", n=filters.number(steps / config.num_train_epochs))
     )
@@ -75,10 +90,10 @@ def _put_steps(found: Outlook, config: TrainConfig, training: int) -> None:
 
 
 def _put_tokens(found: Outlook, config: TrainConfig, report: AuditReport) -> None:
-    length = config.max_seq_length or report.proposed_max_seq_length
+    length = _length(config, report)
     note = "" if config.max_seq_length else _("from the audit")
     found.items.append(_item(_("Longest row"), _("%(n)s tokens", n=filters.number(length)), note))
-    found.items.append(_item(_("Tokens an epoch"), filters.number(report.tokens_total)))
+    found.items.append(_item(_("Tokens an epoch"), filters.number(_tokens_a_row(config, report) * report.rows)))
 
 
 def _put_time(found: Outlook, session: Session, config: TrainConfig, training: int, report: AuditReport) -> None:
@@ -86,7 +101,7 @@ def _put_time(found: Outlook, session: Session, config: TrainConfig, training: i
     speeds = speeds_of(session, config.base_model)
     if not speeds or not report.rows:
         return
-    a_row = min(report.tokens_total / report.rows, config.max_seq_length or report.proposed_max_seq_length)
+    a_row = _length(config, report) if config.packing else _tokens_a_row(config, report)
     tokens = a_row * config.effective_batch_size * config.steps_for(training)
     times = [filters.duration(tokens / speed) for speed in (max(speeds), min(speeds))]
     value = times[0] if times[0] == times[1] else _("%(a)s to %(b)s", a=times[0], b=times[1])
