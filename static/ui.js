@@ -156,6 +156,9 @@ for (const name of ["metric", "phase"]) {
   });
 }
 
+// What a button said it would do has happened, or something else has: the page itself tells now.
+document.addEventListener("state", () => document.getElementById("flashes")?.replaceChildren());
+
 // --- relative times: <time data-ago datetime> says "3 min ago", <time data-elapsed datetime> says how long it runs.
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
 

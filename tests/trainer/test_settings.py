@@ -59,7 +59,7 @@ def test_the_optimiser_follows_the_device() -> None:
 
 def test_ten_evaluations_and_ten_checkpoints_a_run() -> None:
     assert arguments(max_steps=100)["eval_steps"] == 10
-    assert arguments(max_steps=3)["save_steps"] == 1
+    assert arguments(max_steps=12)["save_steps"] == 5  # a short run is not all looking and saving
     assert arguments(max_steps=100, eval_steps=7)["eval_steps"] == 7
     assert arguments(validation=0)["eval_strategy"] == "no"
 

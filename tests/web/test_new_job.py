@@ -148,7 +148,8 @@ def test_the_panel_says_what_is_wrong_and_starts_nothing(client: TestClient, ctx
 
 def test_questions_are_proposed_for_the_data_set_chosen(client: TestClient, ctx: Context, dataset: int) -> None:
     headers = {"hx-request-type": "partial", "hx-target": "div#questions"}
-    page = client.post("/jobs/new/questions", data=fields(dataset), headers=headers).text
+    before = fields(dataset) | {"question_was": ["One?"]}
+    page = client.post("/jobs/new/questions", data=before, headers=headers).text
     assert page.count("Question ") >= 4
     assert "One?" not in page
 
@@ -165,3 +166,43 @@ def test_a_form_that_is_too_large_is_refused(client: TestClient, dataset: int) -
     kind = {"content-type": "application/x-www-form-urlencoded"}
     assert client.post("/jobs", content=many, headers=kind).status_code == 422
     assert client.post("/jobs", content=b"name=\xff\xfe", headers=kind).status_code == 422
+
+
+def test_a_deleted_data_set_is_not_replaced_by_another(client: TestClient, ctx: Context, dataset: int) -> None:
+    page = client.get("/jobs/new?dataset=999").text
+    assert "The data set that was meant is gone, or not ready. Choose one." in page
+    assert 'value="" selected' in page
+    assert f'<option value="{dataset}" selected' not in page
+
+
+def test_enter_in_a_field_starts_nothing(client: TestClient, dataset: int) -> None:
+    page = client.get("/jobs/new").text
+    form = page[page.index('id="job-form"') :]
+    assert form.index('<button type="submit" disabled hidden>') < form.index("<input")
+
+
+def test_an_expected_answer_does_not_outlive_its_question(client: TestClient, ctx: Context, dataset: int) -> None:
+    asked = {
+        "question_prompt": ["What is new?", "Why is the sky blue?"],
+        "question_system": ["", ""],
+        "question_expected": ["The pyramids.", "Scattering."],
+        "question_was": ["Who built them?", "Why is the sky blue?"],
+        "question_expected_was": ["The pyramids.", "Scattering."],
+    }
+    answer = client.post("/jobs", data=fields(dataset) | asked)
+    with ctx.db.session() as session:
+        job = jobs.get_job(session, int(answer.headers["location"].rsplit("/", 1)[1]))
+    assert [question["expected"] for question in job.config["questions"]] == ["", "Scattering."]
+
+
+def test_typed_questions_stay_when_the_data_set_changes(client: TestClient, dataset: int) -> None:
+    typed = {
+        "question_prompt": ["My own question?", "Proposed?"],
+        "question_system": ["", ""],
+        "question_expected": ["", ""],
+        "question_was": ["Other?", "Proposed?"],
+    }
+    found = client.post("/jobs/new/questions", data=fields(dataset) | typed).text
+    assert "My own question?" in found
+    assert "Proposed?" not in found
+    assert "Question 1" in found

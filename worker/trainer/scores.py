@@ -16,15 +16,31 @@ from worker.trainer.tokens import IGNORED, Encoded
 
 #: Positions whose logits are turned to float32 at once: bounds the memory of a large vocabulary.
 _CHUNK = 256
+#: Rows between two words of progress.
+_TELL_EVERY = 20
 
 
 def score(model: Any, rows: Sequence[Encoded], side: Side, child: Child) -> None:
     """Emit `eval_loss` (nats per supervised token) and `perplexity` over `rows`; nothing when there are none."""
     if not rows:
         return
-    loss = held_out_loss(model, rows, child.stop_point)
+    loss = held_out_loss(model, rows, _progress(child, side, len(rows)))
     child.events.emit(Score(name="eval_loss", side=side, value=loss))
     child.events.emit(Score(name="perplexity", side=side, value=math.exp(min(loss, 100.0))))
+
+
+def _progress(child: Child, side: Side, total: int) -> Callable[[], None]:
+    """Called before each row: a stop point, and now and then a word of how far it is."""
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        child.stop_point()
+        if done % _TELL_EVERY == 0:
+            child.events.phase(f"answering_{side}", done=done, total=total, unit="held-out rows")
+        done += 1
+
+    return step
 
 
 def held_out_loss(model: Any, rows: Sequence[Encoded], stop_point: Callable[[], None]) -> float:

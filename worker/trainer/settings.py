@@ -11,6 +11,8 @@ from worker.child import JobError
 from worker.trainer.specs import CHECKPOINTS_DIR
 
 _TIMES_A_RUN = 10
+#: Looks and checkpoints are at least this many steps apart, unless asked otherwise.
+_LEAST_STEPS = 5
 _MAX_POINTS = 2_000
 
 
@@ -45,7 +47,7 @@ def training_arguments(
 ) -> dict[str, Any]:
     """Keyword arguments of `SFTConfig`, the same for both engines. `rows` are those trained on."""
     steps = config.steps_for(rows)
-    tenth = -(-steps // _TIMES_A_RUN)
+    tenth = max(_LEAST_STEPS, -(-steps // _TIMES_A_RUN))
     return {
         # A checkpoint is written here and renamed out of here once it is whole.
         "output_dir": str(job_dir / CHECKPOINTS_DIR / ".part"),

@@ -13,6 +13,9 @@ from app.domain.secrets.models import Secret
 
 HUB_TOKEN = "hub_token"  # noqa: S105 - a name, not a token
 
+#: No token of the Hub or of servers like it is shorter.
+_SHORTEST = 8
+
 
 def _cipher(settings: Settings) -> Fernet:
     given = settings.secret_key.get_secret_value()
@@ -35,6 +38,8 @@ def set_secret(session: Session, settings: Settings, name: str, value: str) -> N
     value = value.strip()
     if not value:
         raise InvalidError("Paste the token first.", field=name)
+    if len(value) < _SHORTEST or not value.isascii() or any(letter.isspace() for letter in value):
+        raise InvalidError("This is no token: one is a single long word, such as hf_… Copy it whole.", field=name)
     row = session.get(Secret, name) or Secret(name=name, ciphertext=b"")
     row.ciphertext = _cipher(settings).encrypt(value.encode())
     row.hint = f"…{value[-4:]}" if len(value) > 12 else ""

@@ -19,6 +19,7 @@ from app.domain.jobs.models import Job
 from app.domain.jobs.states import FINAL, LEASED, LIVE, JobKind, JobState
 from app.domain.metrics import service as metrics
 from app.domain.metrics.pace import seconds_per_step
+from app.domain.secrets import service as secrets
 from app.domain.workers import service as workers
 from app.web.deps import ContextDep, FormDep, Id, SessionDep, text
 from app.web.render import page, see_other
@@ -124,6 +125,7 @@ def _detail(session: Session, ctx: Context, job: Job) -> dict[str, Any]:
         "pushes": push_views(makers),
         "waiting": _waiting(session, job),
         "has_metrics": bool(latest),
+        "has_token": secrets.find_secret(session, secrets.HUB_TOKEN) is not None,
         "rescue": rescue(session, ctx.settings, job) if job.state == JobState.FAILED else None,
     }
 

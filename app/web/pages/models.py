@@ -11,6 +11,7 @@ from app.domain.evaluations import service as evaluations
 from app.domain.exports import service as exports
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import LIVE, JobKind, JobState
+from app.domain.secrets import service as secrets
 from app.web.deps import ContextDep, Id, SessionDep
 from app.web.render import page
 from app.web.views.answers import pair_view
@@ -61,6 +62,7 @@ def detail_page(request: Request, session: SessionDep, ctx: ContextDep, job_id: 
         scores=score_items(evaluations.scores(session, job_id)),
         pairs=[pair_view(pair) for pair in evaluations.answer_pairs(session, job)],
         exports=views,
+        has_token=secrets.find_secret(session, secrets.HUB_TOKEN) is not None,
         pushes=push_views(makers),
         gguf=gguf,
         commands=commands(job.name, gguf) if gguf else [],

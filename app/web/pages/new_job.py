@@ -20,9 +20,10 @@ from app.domain.jobs.models import Job
 from app.domain.models.catalogue import check_model, offered
 from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
 from app.web.render import page, see_other
+from app.web.render import translate as _
 from app.web.views.audits import AuditView, audit_view
 from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_NAME, SPLIT, defaults, written
-from app.web.views.job_form import SHOWN_QUESTIONS, JobForm, put_questions, read_form, to_config
+from app.web.views.job_form import SHOWN_QUESTIONS, JobForm, put_questions, read_form, to_config, typed_questions
 from app.web.views.outlook import outlook
 from app.web.views.rescue import rescue
 
@@ -51,7 +52,11 @@ def new_page(
     if less and (gentler := rescue(session, ctx.settings, jobs.get_job(session, less))):
         form = _filled(form, gentler.config.model_dump(mode="json"))
     ready = [row for row in datasets.list_datasets(session) if row.state == DatasetState.READY]
-    chosen = next((row for row in ready if row.id == (dataset or form.number)), ready[0] if ready else None)
+    wanted = dataset or form.number
+    chosen = next((row for row in ready if row.id == wanted), ready[0] if ready and not wanted else None)
+    if chosen is None and wanted:  # another one must not slip in
+        form.dataset_id = ""
+        form.errors["dataset_id"] = _("The data set that was meant is gone, or not ready. Choose one.")
     if chosen is not None:
         form.dataset_id = str(chosen.id)
         form.name = form.name or chosen.name
@@ -146,7 +151,9 @@ def questions(request: Request, session: SessionDep, ctx: ContextDep, fields: Fo
     """Questions proposed from the rows of the data set chosen now."""
     form = read_form(fields)
     dataset = datasets.get_dataset(session, form.number)
+    typed = typed_questions(fields)
     put_questions(form, datasets.propose_questions(ctx.storage, dataset, count=SHOWN_QUESTIONS))
+    form.questions = [*typed, *form.questions][: max(SHOWN_QUESTIONS, len(typed))]
     return page(request, "jobs/_questions.html", form=form, shown_questions=SHOWN_QUESTIONS)
 
 

@@ -144,13 +144,13 @@ ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
             FieldSpec(
                 "eval_steps",
                 "Validate every",
-                "Each look at the held-out rows takes time. 0: ten times a run.",
+                "Each look at the held-out rows takes time. 0: ten times a run, five steps apart at least.",
                 unit="steps",
             ),
             FieldSpec(
                 "save_steps",
                 "Checkpoint every",
-                "What is lost at worst when a worker dies. 0: ten times a run.",
+                "What is lost at worst when a worker dies. 0: ten times a run, five steps apart at least.",
                 unit="steps",
             ),
             FieldSpec(

@@ -63,8 +63,12 @@ def read_form(form: FormData) -> JobForm:
     questions = [
         {"prompt": str(p).strip(), "system": str(s), "expected": str(e)}
         for p, s, e in zip(prompts, systems, expected, strict=False)
-        if str(p).strip()
     ]
+    was, expected_was = form.getlist("question_was"), form.getlist("question_expected_was")
+    for question, old, answer in zip(questions, was, expected_was, strict=False):
+        if question["prompt"] != _plain(old) and _plain(question["expected"]) == _plain(answer):
+            question["expected"] = ""  # it was the answer to another question
+    questions = [question for question in questions if question["prompt"]]
     start = text(form, "adapter_of")
     return JobForm(
         text(form, "dataset_id"),
@@ -73,6 +77,17 @@ def read_form(form: FormData) -> JobForm:
         questions[:MAX_QUESTIONS],
         adapter_of=int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 0,
     )
+
+
+def typed_questions(form: FormData) -> list[dict[str, str]]:
+    """Questions that a person wrote or changed; those that were only proposed are left out."""
+    proposed = {_plain(text) for text in form.getlist("question_was")}
+    return [question for question in read_form(form).questions if _plain(question["prompt"]) not in proposed]
+
+
+def _plain(typed: object) -> str:
+    """As it was before a browser made its line ends."""
+    return str(typed).replace("\r\n", "\n").strip()
 
 
 def put_questions(form: JobForm, questions: list[Question]) -> None:

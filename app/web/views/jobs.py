@@ -103,7 +103,8 @@ def phase_words(phase: str) -> str:
 
 def job_view(job: Job, pace: float | None = None) -> JobView:
     """The job with its words. `pace`: seconds a step, when it can be told."""
-    left = pace * max(0, job.total_steps - job.step) if pace and job.state == JobState.RUNNING else None
+    steps = max(0, job.total_steps - job.step)
+    left = pace * steps if pace and steps and job.state == JobState.RUNNING else None
     return JobView(job, _phase(job), _progress(job, left), left)
 
 
@@ -143,6 +144,8 @@ def _phase_progress(job: Job) -> str:
             done=filters.filesize(done),
             total=filters.filesize(total),
         )
+    if job.phase_unit == "held-out rows":
+        return _("Held-out rows: %(done)s of %(total)s", done=filters.number(done), total=filters.number(total))
     return _(
         "%(phase)s: %(done)s of %(total)s", phase=_phase(job), done=filters.number(done), total=filters.number(total)
     )
