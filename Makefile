@@ -1,6 +1,6 @@
 # Each target sets up what it needs first; the second time that costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lint bench clean setup setup-dev
+.PHONY: help demo up test check lint bench chaos clean setup setup-dev
 
 # The first Python that is new enough; if there is none, the set-up says so.
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -44,6 +44,9 @@ lint: setup-dev ## linters, types and import rules alone
 
 bench: setup-dev ## measure the budgets (ARGS="name" for one)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: setup-dev ## kill and freeze workers, trainers and databases (RUNS=200 SEED=0)
+	@$(TEST_ENV) $(BIN)/python -m tests.chaos $(or $(RUNS),200) $(or $(SEED),0)
 
 clean: ## remove the environment and caches; data in .tunedeck stays
 	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist unsloth_compiled_cache
