@@ -136,3 +136,20 @@ def test_the_split_always_leaves_a_row_to_train_on(rows: int, fraction: float, s
     assert held == validation_rows(rows, fraction, seed)
     assert len(held) < max(rows, 1)
     assert all(0 <= number < rows for number in held)
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"question,answer\nWhat?,This\nWhy?,That\n", "commas"),
+        (b"\xef\xbb\xbfquestion;answer\r\nWas?;Das\r\n", "semicolons"),
+        (b"question\tanswer, long\nWhat?\tThis\n", "tabs"),
+        (b'{"messages": []}\n{"messages": []}\n', ""),
+        (b"# a comment, first\n" + b'{"messages": []}\n', ""),
+        (b"only one line, with a comma\n", ""),
+        (b"rubbish\nmore rubbish\n", ""),
+    ],
+)
+def test_a_table_is_told_from_lines_that_are_bad(head: bytes, what: str) -> None:
+    said = formats.sniff(head)
+    assert (what in said) if what else said == ""

@@ -210,4 +210,19 @@ def sniff(head: bytes) -> str:
         return (
             "This is one JSON array. Put each row on a line of its own, without the brackets and commas between rows."
         )
+    return _sniff_table(head)
+
+
+def _sniff_table(head: bytes) -> str:
+    """A table is told by its first lines: none begins an object, and all have the same number of separators."""
+    text = [line.strip() for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()][:3]
+    if len(text) < 2 or any(line.startswith((b"{", b'"{')) for line in text):
+        return ""
+    for separator, name in ((b"\t", "tabs"), (b",", "commas"), (b";", "semicolons")):
+        counts = {line.count(separator) for line in text}
+        if len(counts) == 1 and counts != {0}:
+            return (
+                f"This looks like a table with {name} (CSV), not JSON lines. Save it as JSON lines, one object a line "
+                'with the columns as names; spreadsheets and pandas can (orient="records", lines=True).'
+            )
     return ""
