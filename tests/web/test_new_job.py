@@ -206,3 +206,13 @@ def test_typed_questions_stay_when_the_data_set_changes(client: TestClient, data
     assert "My own question?" in found
     assert "Proposed?" not in found
     assert "Question 1" in found
+
+
+def test_decimals_may_be_written_with_a_comma(client: TestClient, ctx: Context, dataset: int) -> None:
+    typed = {"learning_rate": "0,0002", "num_train_epochs": "1,5", "weight_decay": "0,1", "validation_split": "12,5"}
+    answer = client.post("/jobs", data=fields(dataset) | typed)
+    assert answer.status_code == 303, answer.text
+    with ctx.db.session() as session:
+        config = jobs.get_job(session, int(answer.headers["location"].rsplit("/", 1)[1])).config
+    assert (config["learning_rate"], config["num_train_epochs"], config["weight_decay"]) == (2e-4, 1.5, 0.1)
+    assert config["validation_split"] == 0.125

@@ -100,7 +100,9 @@ def to_config(form: JobForm) -> TrainConfig | None:
     raw: dict[str, Any] = {name: value for name, value in form.values.items() if value != "" or name == "revision"}
     for name in PERCENT & raw.keys():
         raw[name] = _fraction(raw[name])
-    raw["learning_rate"] = form.values["learning_rate"].replace(",", ".")
+    for name, spec in TrainConfig.model_fields.items():
+        if spec.annotation is float and isinstance(raw.get(name), str):
+            raw[name] = raw[name].replace(",", ".")  # as half of the world writes it
     raw["questions"] = tuple(form.questions)
     raw["adapter_of"] = form.adapter_of
     try:
