@@ -38,7 +38,7 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
 def started(waiting: StandBy) -> None:
     """Have one, whatever it has loaded so far."""
     waiting.warm()
-    until(memory_held)
+    until(lambda: memory_held() and waiting._waiting is not None)
 
 
 def log_of(ctx: Context, job_id: int) -> str:

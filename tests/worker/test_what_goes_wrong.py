@@ -51,8 +51,8 @@ def test_files_of_another_databases_job_of_this_number_count_for_nothing(ctx: Co
 
 def test_the_lease_goes_on_while_rows_are_copied(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = ctx.settings.worker
-    worker.lease_seconds, worker.beat_seconds, worker.sweep_seconds = 1.0, 0.1, 0.2
-    monkeypatch.setattr(Workspace, "write_rows", lambda _self, _stop: time.sleep(2.5))
+    worker.lease_seconds, worker.beat_seconds, worker.sweep_seconds = 3.0, 0.1, 0.5
+    monkeypatch.setattr(Workspace, "write_rows", lambda _self, _stop: time.sleep(5))
     upload(ctx, lines(GOOD))
     sweeper = Sweeper(ctx)
     sweeper.start()
