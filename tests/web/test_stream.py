@@ -191,7 +191,7 @@ def test_a_slow_reader_is_closed_and_resumes(ctx: Context) -> None:
 
 
 def test_the_bell_brings_an_event_without_a_look(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "LOOK_SECONDS", 20)  # only the bell can help in time
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 18)  # only the bell can help in time
     redis = services.needed(services.redis_url(), "Redis")
     settings = ctx.settings.model_copy(update={"redis_url": redis})
     ring = make_context(settings)
@@ -201,7 +201,7 @@ def test_the_bell_brings_an_event_without_a_look(ctx: Context, monkeypatch: pyte
         job_id = job.id or 0
     with serving(settings) as address, listening(address, f"/jobs/{job_id}/events?after=3") as found:
         time.sleep(1.5)
-        for number in range(15):
+        for number in range(17):
             _round_trip(ring, job_id, found, number)
     ring.db.dispose()
 
@@ -214,7 +214,7 @@ def _round_trip(ctx: Context, job_id: int, found: Iterator[Event], number: int) 
 
 
 def test_a_broker_that_comes_late_is_heard(ctx: Context, running: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "LOOK_SECONDS", 20)  # only the bell can help in time
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 18)  # only the bell can help in time
     monkeypatch.setattr(hub, "RECONNECT_SECONDS", 0.1)
     redis = services.needed(services.redis_url(), "Redis")
     settings = ctx.settings.model_copy(update={"redis_url": redis})
