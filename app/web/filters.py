@@ -52,6 +52,12 @@ def filesize(size: float) -> str:
     return f"{size:.{1 if power > 1 else 0}f} {_UNITS[power]}"
 
 
+def money(amounts: list[float], currency: str) -> str:
+    """2.5 as 2.50 USD; two of them as 2.50 – 4.00 USD, and as one where they are the same."""
+    written = list(dict.fromkeys(f"{amount:,.2f}" for amount in amounts))
+    return f"{' – '.join(written)} {currency}"
+
+
 def duration(seconds: float) -> str:
     """At most two units: 4 min 10 s."""
     whole = max(0, round(seconds))

@@ -8,10 +8,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
+from pydantic import ValidationError
 from starlette.responses import Response
 
 from app.core.context import Context
 from app.domain.errors import InvalidError
+from app.domain.preferences import service as preferences
+from app.domain.preferences.service import Prices
 from app.domain.secrets import service as secrets
 from app.web import filters
 from app.web.deps import ContextDep, FormDep, SessionDep, text
@@ -28,13 +31,17 @@ def show(request: Request, session: SessionDep, ctx: ContextDep) -> Response:
     return _page(request, session, ctx)
 
 
-def _page(request: Request, session: SessionDep, ctx: Context, error: str = "", status_code: int = 200) -> Response:
+def _page(
+    request: Request, session: SessionDep, ctx: Context, errors: dict[str, str] | None = None, **typed: str
+) -> Response:
+    prices = preferences.read(session, Prices)
     return page(
         request,
         "settings/settings.html",
-        status_code=status_code,
+        status_code=422 if errors else 200,
         token=secrets.find_secret(session, secrets.HUB_TOKEN),
-        error=error,
+        prices={"gpu_hour": f"{prices.gpu_hour:.2f}" if prices.gpu_hour else "", "currency": prices.currency} | typed,
+        errors=errors or {},
         hub=ctx.settings.hub,
         places=_places(ctx),
         versions=_versions(),
@@ -47,8 +54,25 @@ def set_token(request: Request, session: SessionDep, ctx: ContextDep, form: Form
     try:
         secrets.set_secret(session, ctx.settings, secrets.HUB_TOKEN, text(form, "hub_token"))
     except InvalidError as exc:
-        return _page(request, session, ctx, exc.message, exc.status)
+        return _page(request, session, ctx, {"hub_token": exc.message})
     return see_other(request, "/settings", _("The token was saved. It is used from the next job on."))
+
+
+@router.post("/prices")
+def set_prices(request: Request, session: SessionDep, ctx: ContextDep, form: FormDep) -> Response:
+    """Keep what an hour of a GPU costs."""
+    typed = {"gpu_hour": text(form, "gpu_hour"), "currency": text(form, "currency").upper()}
+    try:
+        chosen = Prices.model_validate(typed | {"gpu_hour": typed["gpu_hour"].replace(",", ".") or 0})
+    except ValidationError as exc:
+        said = {
+            "gpu_hour": _("A price is a number such as 2.50; empty where there is none."),
+            "currency": _("A currency has three letters, such as EUR."),
+        }
+        wrong = {str(error["loc"][0]) for error in exc.errors()}
+        return _page(request, session, ctx, {name: said[name] for name in said if name in wrong}, **typed)
+    preferences.write(session, chosen)
+    return see_other(request, "/settings#prices", _("The price was saved."))
 
 
 @router.post("/hub-token/delete")
