@@ -34,15 +34,20 @@ def _key_file(settings: Settings) -> bytes:
 
 
 def set_secret(session: Session, settings: Settings, name: str, value: str) -> None:
-    """Store `value`, encrypted, in place of an older one."""
+    """Store the token `value`, encrypted, in place of an older one. Raises `InvalidError`."""
     value = value.strip()
     if not value:
         raise InvalidError("Paste the token first.", field=name)
     if len(value) < _SHORTEST or not value.isascii() or any(letter.isspace() for letter in value):
         raise InvalidError("This is no token: one is a single long word, such as hf_… Copy it whole.", field=name)
+    store(session, settings, name, value, hint=f"…{value[-4:]}" if len(value) > 12 else "")
+
+
+def store(session: Session, settings: Settings, name: str, value: str, *, hint: str = "") -> None:
+    """Store `value` as it is, encrypted, in place of an older one."""
     row = session.get(Secret, name) or Secret(name=name, ciphertext=b"")
     row.ciphertext = _cipher(settings).encrypt(value.encode())
-    row.hint = f"…{value[-4:]}" if len(value) > 12 else ""
+    row.hint = hint
     session.add(row)
     session.flush()
 
@@ -55,7 +60,7 @@ def get_secret(session: Session, settings: Settings, name: str) -> str:
     try:
         return _cipher(settings).decrypt(row.ciphertext).decode()
     except InvalidToken as exc:
-        message = "The stored token can't be decrypted: the secret key has changed. Enter the token again in Settings."
+        message = "A stored secret can't be decrypted: the secret key has changed. Enter it again in Settings."
         raise ConflictError(message) from exc
 
 
