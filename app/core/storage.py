@@ -66,8 +66,11 @@ class LocalStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def publish(self, key: str, _stop: threading.Event | None = None, /) -> None:
-        """Make the file or folder at `key` readable by other hosts; here it is already. Raises `StorageError`."""
+    def publish(self, key: str, _stop: threading.Event | None = None, _source: Path | None = None, /) -> None:
+        """Make the file or folder at `key` readable by other hosts; here it is already. Raises `StorageError`.
+
+        `source`: where its bytes lie for now, if not at the path of `key`.
+        """
         self.path(key)
 
     def ensure(self, key: str, _stop: threading.Event | None = None, /) -> Path:

@@ -40,11 +40,34 @@ def step_of(folder: Path) -> int:
     return int(json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["global_step"])
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the `keep` newest checkpoints of this job folder."""
+def prune(folder: Path, keep: int, best: str = "") -> None:
+    """Remove all but the `keep` newest checkpoints of this job folder, and the one named `best`."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     for old in found[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old.name != best:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def set_aside(folder: Path, aside: Path) -> None:
+    """Give the files of `folder` a second name in `aside`, so that they outlive a pruning; costs next to no space.
+
+    Raises `OSError` when a file is gone already; then nothing is left in `aside`.
+    """
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.copytree(folder, aside, copy_function=_link)
+    except (OSError, shutil.Error) as exc:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise exc if not isinstance(exc, shutil.Error) else OSError(str(exc)[:300]) from exc
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
 
 
 def sha256_of(file: Path) -> str:

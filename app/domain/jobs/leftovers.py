@@ -9,17 +9,19 @@ from sqlmodel import Session, col, select
 
 from app.core.context import Context
 from app.domain.datasets import service as datasets
-from app.domain.jobs.models import Job
+from app.domain.jobs.models import Checkpoint, Job
+from app.domain.jobs.states import FINAL
 
 #: An upload lies in its place shortly before its row is there.
 _YOUNG_SECONDS = 86_400
 
 
 def remove(ctx: Context) -> None:
-    """Remove this host's folders of jobs, and its uploaded files, that no row knows any more. S3 is not touched."""
+    """Remove this host's folders of jobs, checkpoints and uploads that no row knows any more. S3 is not touched."""
     runs, sources = _inside(ctx, "runs"), _inside(ctx, "datasets")
     with ctx.db.session() as session:
         gone = _unknown_runs(session, runs) + _unknown_sources(session, sources)
+        gone += _unknown_checkpoints(ctx, session, runs)
     for key in gone:
         ctx.storage.discard(key)
 
@@ -33,6 +35,16 @@ def _unknown_runs(session: Session, folders: list[Path]) -> list[str]:
     """The row of a job is there before its folder, and its number is given to no other."""
     numbers = {int(folder.name) for folder in folders if folder.name.isdecimal()}
     return [f"runs/{number}" for number in sorted(numbers - set(session.exec(select(col(Job.id)))))]
+
+
+def _unknown_checkpoints(ctx: Context, session: Session, folders: list[Path]) -> list[str]:
+    """Of jobs that have ended: while one runs here, a checkpoint lies in its place shortly before its row is there."""
+    found = {folder.name: list(folder.glob("a*/checkpoints/checkpoint-*")) for folder in folders}
+    numbers = [int(name) for name, there in found.items() if there and name.isdecimal()]
+    ended = session.exec(select(col(Job.id)).where(col(Job.id).in_(numbers), col(Job.state).in_(list(FINAL))))
+    there = {ctx.storage.key(folder) for number in ended for folder in found[str(number)]}
+    named = set(session.exec(select(Checkpoint.storage_key)))
+    return sorted(there - named)
 
 
 def _unknown_sources(session: Session, files: list[Path]) -> list[str]:
