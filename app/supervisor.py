@@ -1,7 +1,7 @@
 """`tunedeck up`: one command that runs everything on this machine, and ends it tidily.
 
-It starts the embedded broker (unless an address is set), the web process and the two worker processes, starts again
-what dies, and on Ctrl-C lets each finish: workers save a checkpoint first.
+It starts the embedded broker (unless an address is set), the web process and the worker processes, starts again what
+dies, and on Ctrl-C lets each finish: workers save a checkpoint first.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import errno
 import fcntl
 import logging
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 import redis
@@ -28,6 +25,7 @@ from app.core.migrate import upgrade
 from app.core.process import SUPERVISED_ENV
 from app.core.settings import Settings
 from app.domain.jobs.states import Queue
+from app.parts import Part, end_parts, mind_parts, worker_parts
 
 log = logging.getLogger(__name__)
 _PORTS_TRIED = 20
@@ -86,61 +84,6 @@ class Broker:
             self._server.stop()
 
 
-class Part:
-    """One process of the whole, started again when it dies."""
-
-    def __init__(self, name: str, command: list[str], env: dict[str, str], output: Path) -> None:
-        self.name = name
-        self._command = command
-        self._env = env
-        self._output = output
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
-        self._wait = 1.0
-
-    def start(self) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches only the supervisor."""
-        self._started = time.monotonic()
-        with self._output.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-
-    def mind(self) -> None:
-        """Start it again if it died, after a growing pause."""
-        if self._process is None or self._process.poll() is None:
-            return
-        lived = time.monotonic() - self._started
-        if lived < self._wait:
-            return
-        log.warning(
-            "%s ended (exit code %s); starting it again. See %s", self.name, self._process.returncode, self._output
-        )
-        self._wait = 1.0 if lived > 60 else min(self._wait * 2, 30.0)
-        self.start()
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-
-    def finish(self, seconds: float) -> None:
-        """Wait for its end, then insist."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            log.warning("%s did not end in time; killing it.", self.name)
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-
 def free_port(host: str, port: int) -> int:
     """`port`, or the next free one; any free one for 0. Raises `SetupError`."""
     for candidate in [port] if port == 0 else range(port, min(port + _PORTS_TRIED, 65_536)):
@@ -188,12 +131,8 @@ class Supervisor:
         logs.mkdir(exist_ok=True)
         for stale in (self._settings.root / "run").glob("*.drain"):
             stale.unlink(missing_ok=True)
-        python = [sys.executable, "-P", "-m"]
-        self._parts = [Part("web", [*python, "app.serve"], env, logs / "web.log")]
-        for queue in Queue:
-            self._parts.append(
-                Part(f"worker {queue}", [*python, "worker.celery_app", queue], env, logs / f"worker-{queue}.log")
-            )
+        self._parts = [Part("web", [sys.executable, "-P", "-m", "app.serve"], env, logs / "web.log")]
+        self._parts += worker_parts(self._settings, list(Queue), env, logs)
         for part in self._parts:
             part.start()
         self._await_page()
@@ -223,25 +162,12 @@ class Supervisor:
 
     def mind(self, each: Callable[[], bool] = lambda: False) -> None:
         """Keep everything running until Ctrl-C, SIGTERM, or until `each` (called about twice a second) says True."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._stop.set())
-        while not self._stop.wait(0.4):
-            for part in self._parts:
-                part.mind()
-            if each():
-                return
+        mind_parts(self._parts, self._stop, each)
 
     def stop(self) -> None:
         """Workers first (they save), then the page, then the broker."""
-        drain = self._settings.worker.drain_seconds + 15
-        web, workers = self._parts[:1], self._parts[1:]
-        for part in workers:
-            part.terminate()
-        for part in workers:
-            part.finish(drain)
-        for part in web:
-            part.terminate()
-            part.finish(10)
+        end_parts(self._parts[1:], self._settings.worker.drain_seconds + 15)
+        end_parts(self._parts[:1], 10)
         self._broker.stop()
         if self._lock is not None:
             self._lock.close()

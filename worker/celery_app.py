@@ -16,8 +16,11 @@ from app.core.queue import make_celery
 from app.core.settings import get_settings
 from app.core.storage import storage_refusal
 from app.domain import tables
+from app.domain.jobs.states import Queue
 from app.domain.jobs.sweeper import Sweeper
 from worker import tasks
+from worker.ears import Attention, hear_again
+from worker.postman import Postman
 from worker.presence import Presence
 
 __all__ = ["main", "tables"]
@@ -35,24 +38,33 @@ class WorkerProcess:
         self._queue = queue
         self._drain = _drain_file(ctx, queue)
         self._drain.parent.mkdir(parents=True, exist_ok=True)
+        self._drain.unlink(missing_ok=True)  # a killed worker had this process number
         # This process forks the one that works: it must not use S3 itself (app/core/s3.py). The web process removes.
         self._sweeper = Sweeper(ctx, removes=not ctx.storage.remote)
         self._presence = Presence(ctx, ctx.settings.worker_name, queue)
+        self._attention = Attention(ctx, queue, self._drain.exists)
+        self._postman = Postman(ctx) if queue == Queue.LIGHT else None
         os.environ[tasks.DRAIN_ENV] = str(self._drain)
 
     def ready(self, **_: Any) -> None:
         """Connected: look for work that came while no one listened."""
         self._sweeper.start()
+        self._presence.start()  # the claim goes by what it says of this worker
         self._ctx.bells.doorbell.ring(self._queue)
-        self._presence.start()
+        self._attention.start()
+        if self._postman is not None:
+            self._postman.start()
 
     def shutting_down(self, **_: Any) -> None:
         """Tell the pool's process to save its job and to take no other."""
         self._drain.touch()
+        self._attention.stop()
 
     def gone(self, **_: Any) -> None:
         """The last act."""
         self._sweeper.stop()
+        if self._postman is not None:
+            self._postman.stop()
         self._presence.stop()
         self._drain.unlink(missing_ok=True)
 
@@ -61,17 +73,20 @@ def main() -> None:
     """Serve one queue until told to stop."""
     end_with_supervisor()
     queue = sys.argv[1]
-    setup_logging()
+    setup_logging(get_settings().log)
     if problem := storage_refusal(get_settings()):
         sys.exit(problem)
     ctx = make_context(get_settings(), worker=True)
     process = WorkerProcess(ctx, queue)
-    celery = make_celery(ctx.settings.broker)
+    watched = ctx.settings.worker.celery_events
+    hear_again()
+    celery = make_celery(ctx.settings.broker, watched=watched)
     tasks.register(celery)
     signals.worker_ready.connect(process.ready, weak=False)
     signals.worker_shutting_down.connect(process.shutting_down, weak=False)
     signals.worker_shutdown.connect(process.gone, weak=False)
-    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
+    quiet = ["--without-gossip", "--without-mingle", "--loglevel=WARNING"]
+    quiet += [] if watched else ["--without-heartbeat"]
     name = f"{queue}@{ctx.settings.worker_name}"
     celery.worker_main(["worker", "-Q", queue, "-c", "1", "-P", "prefork", "-n", name, *quiet])
 

@@ -6,10 +6,10 @@ import importlib.util
 import logging
 import os
 import platform
-import shutil
 import socket
 import subprocess
 import threading
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -17,6 +17,7 @@ import psutil
 import sqlalchemy as sa
 
 from app.core.context import Context
+from app.core.gpus import seen_gpus
 from app.domain.workers import service as workers
 from worker.standby import memory_held
 
@@ -24,39 +25,14 @@ log = logging.getLogger(__name__)
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "unsloth", "xllamacpp")
 
 
-def gpus() -> list[dict[str, Any]]:
-    """NVIDIA devices with memory in bytes, as nvidia-smi tells; none without it."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = "--query-gpu=index,name,memory.total,memory.used,utilization.gpu"
-    command = [tool, query, "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError) as exc:
-        log.warning("nvidia-smi does not answer: %s", exc)
-        return []
-    return [_gpu(line.split(", ")) for line in done.stdout.splitlines() if line.count(", ") == 4]
+def facts(disk_free: int, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """Cores, memory in bytes, room on the disk, GPUs that may be seen, labels, engines and versions.
 
-
-def _gpu(cells: list[str]) -> dict[str, Any]:
-    index, name, total, used, load = cells
-    mib = 1024**2
-    busy = float(load) if load.replace(".", "").isdigit() else None
-    sizes = {"total": _whole(total) * mib, "used": _whole(used) * mib}
-    return {"index": _whole(index), "name": name, **sizes, "load": busy}
-
-
-def _whole(cell: str) -> int:
-    """0 for what the card does not tell ("[N/A]")."""
-    return int(cell) if cell.strip().isdigit() else 0
-
-
-def facts() -> dict[str, Any]:
-    """Cores, memory in bytes, GPUs, engines and versions, without importing any of the libraries."""
+    None of the libraries is imported.
+    """
     memory = psutil.virtual_memory()
     versions = {name: metadata.version(name) for name in _LIBRARIES if importlib.util.find_spec(name) is not None}
-    found = gpus()
+    found = seen_gpus(os.environ)
     engines = [name for name, needs in (("hf", "trl"), ("unsloth", "unsloth")) if needs in versions]
     return {
         "cores": os.cpu_count() or 1,
@@ -64,7 +40,9 @@ def facts() -> dict[str, Any]:
         "memory_used": memory.total - memory.available,
         "load": round(os.getloadavg()[0], 2),
         "standby": memory_held(),
+        "disk_free": disk_free,
         "gpus": found,
+        "labels": sorted(set(labels)),
         "engines": engines,
         "versions": versions,
         "platform": platform.platform(terse=True),
@@ -77,26 +55,45 @@ class Presence:
     def __init__(self, ctx: Context, name: str, queue: str) -> None:
         self._ctx = ctx
         self._who = {"name": name, "queue": queue}
+        self._greeted = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="presence", daemon=True)
 
     def start(self) -> None:
-        """Say hello and go on."""
-        with self._ctx.db.session(write=True) as session:
-            workers.hello(session, **self._who, host=socket.gethostname(), pid=os.getpid(), facts=facts())
+        """Say hello, again and again until the database hears it, and go on. The claim goes by what is said."""
+        self._greeted = self._try(self._hello)
         self._thread.start()
 
     def stop(self) -> None:
         """Say goodbye."""
         self._stop.set()
         self._thread.join(timeout=10)
-        with self._ctx.db.session(write=True) as session:
-            workers.goodbye(session, **self._who)
+        self._try(self._goodbye)
+
+    def _facts(self) -> dict[str, Any]:
+        return facts(self._ctx.storage.free_bytes(), self._ctx.settings.worker.labels)
 
     def _loop(self) -> None:
         while not self._stop.wait(workers.HELLO_SECONDS):
-            try:
-                with self._ctx.db.session(write=True) as session:
-                    workers.still_here(session, **self._who, facts=facts())
-            except (sa.exc.SQLAlchemyError, subprocess.SubprocessError) as exc:
-                log.warning("This worker could not say that it lives: %s", exc)
+            self._greeted = self._try(self._still_here if self._greeted else self._hello) or self._greeted
+
+    @staticmethod
+    def _try(say: Callable[[], None]) -> bool:
+        try:
+            say()
+        except (OSError, sa.exc.SQLAlchemyError, subprocess.SubprocessError) as exc:
+            log.warning("This worker could not say that it lives: %s", exc)
+            return False
+        return True
+
+    def _hello(self) -> None:
+        with self._ctx.db.session(write=True) as session:
+            workers.hello(session, **self._who, host=socket.gethostname(), pid=os.getpid(), facts=self._facts())
+
+    def _still_here(self) -> None:
+        with self._ctx.db.session(write=True) as session:
+            workers.still_here(session, **self._who, facts=self._facts())
+
+    def _goodbye(self) -> None:
+        with self._ctx.db.session(write=True) as session:
+            workers.goodbye(session, **self._who)

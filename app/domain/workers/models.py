@@ -20,8 +20,9 @@ class Worker(SQLModel, table=True):
     pid: int
     #: Counter of signs of life; compared only with itself.
     beat: int = 0
-    #: Cores, memory, GPUs, engines, versions.
+    #: Cores, memory, GPUs, labels, engines, versions.
     facts: dict[str, Any] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
     started_at: datetime = Field(default_factory=utcnow)
     last_seen: datetime = Field(default_factory=utcnow)
+    #: It saves its job and takes no other; read at each claim and beat, forgotten when the worker starts anew.
     draining: bool = False
