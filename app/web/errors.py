@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from app.core.storage import KeyOutsideRootError, StorageError
-from app.domain.errors import DomainError
+from app.domain.errors import DomainError, InvalidError
 from app.web.guard import SECURITY_HEADERS
 from app.web.render import refusal
 from app.web.render import translate as _
@@ -34,13 +35,27 @@ TITLES = {
 def wants_json(request: Request) -> bool:
     """Whether the caller asked for JSON rather than a page."""
     accept = request.headers.get("accept", "")
-    return "application/json" in accept and "text/html" not in accept
+    return request.url.path.startswith("/api/") or ("application/json" in accept and "text/html" not in accept)
 
 
-def show(request: Request, status: int, message: str, *, field: str = "", details: str = "") -> Response:
+def as_json(status: int, message: str, field: str = "", fields: Mapping[str, str] | None = None) -> JSONResponse:
+    """The one shape of a refusal in JSON: `ErrorOut` of app/web/api/schemas.py."""
+    said = {"status": status, "message": message, "field": field, "fields": dict(fields or {})}
+    return JSONResponse({"error": said}, status)
+
+
+def show(
+    request: Request,
+    status: int,
+    message: str,
+    *,
+    field: str = "",
+    fields: Mapping[str, str] | None = None,
+    details: str = "",
+) -> Response:
     """The error as the caller can read it."""
     if wants_json(request):
-        return JSONResponse({"error": message, "field": field}, status)
+        return as_json(status, message, field, fields)
     title = _(TITLES.get(status, TITLES[400]))
     back = _back(request) if status != 404 else ""
     return refusal(request, status, title=title, message=message, advice="", details=details, back=back)
@@ -57,7 +72,8 @@ def _back(request: Request) -> str:
 
 def _domain(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, DomainError)
-    return show(request, exc.status, exc.message, field=exc.field)
+    fields = exc.errors if isinstance(exc, InvalidError) else {}
+    return show(request, exc.status, exc.message, field=exc.field, fields=fields)
 
 
 def _http(request: Request, exc: Exception) -> Response:
@@ -70,7 +86,8 @@ def _invalid(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     if any(error["loc"][0] == "path" for error in exc.errors()):
         return show(request, 404, _("There is nothing at this address."))
-    return show(request, 422, _("A part of this address or form can't be read. Go back and try again."))
+    fields = {".".join(str(part) for part in error["loc"][1:]): str(error["msg"]) for error in exc.errors()}
+    return show(request, 422, _("A part of this address or form can't be read. Go back and try again."), fields=fields)
 
 
 def _outside(request: Request, _exc: Exception) -> Response:
