@@ -1,9 +1,7 @@
-"""`tunedeck up | demo | web | worker | db upgrade | doctor`."""
+"""`tunedeck up | demo | web | worker | db upgrade | ready | doctor`."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +11,7 @@ import typer
 from app.core.net import is_loopback
 from app.core.settings import Settings, get_settings
 from app.core.storage import storage_refusal
+from app.domain.jobs.states import Queue
 from app.serve import refusal
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def _running(settings: Settings) -> Iterator[Supervisor]:
     from app.core.logging import setup_logging
     from app.supervisor import SetupError, Supervisor
 
-    setup_logging("WARNING")
+    setup_logging(settings.log, "WARNING")
     supervisor = Supervisor(settings)
     refusal_text = ""
     try:
@@ -94,10 +93,14 @@ def web() -> None:
 
 @app.command()
 def worker(queue: Annotated[str, typer.Argument(help="gpu or light")]) -> None:
-    """Start the worker process of one queue. A host runs one for each."""
-    if queue not in ("gpu", "light"):
+    """Start the workers of one queue: one for each training slot, one for the light queue. A host runs both."""
+    from app.core.logging import setup_logging
+    from app.parts import run_workers
+
+    if queue not in set(Queue):
         raise _refuse("The queue is either gpu (training) or light (everything else).")
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.celery_app", queue])  # noqa: S606 - our own program
+    setup_logging(get_settings().log)
+    run_workers(get_settings(), Queue(queue))
 
 
 @db.command("upgrade")
@@ -108,6 +111,17 @@ def db_upgrade() -> None:
     settings = get_settings()
     settings.root.mkdir(parents=True, exist_ok=True)
     upgrade(settings.database)
+
+
+@app.command()
+def ready(part: Annotated[str, typer.Argument(help="web, gpu or light")] = "web") -> None:
+    """Exit with 0 when that part of this host works; else say why not. For health checks."""
+    from app.ready import web_problem, worker_problem
+
+    settings = get_settings()
+    problem = web_problem(settings) if part == "web" else worker_problem(settings, part)
+    if problem:
+        raise _refuse(problem)
 
 
 @app.command()

@@ -31,7 +31,7 @@ def main() -> None:
     from app.core.logging import setup_logging
     from app.main import create_app
 
-    setup_logging()
+    setup_logging(settings.log)
     uvicorn.run(
         create_app(settings),
         host=settings.web.host,

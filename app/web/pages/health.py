@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from app.core.context import Context
+from app.core.schema import is_current
 from app.web.deps import ContextDep
 
 router = APIRouter()
@@ -21,18 +22,17 @@ async def healthz() -> JSONResponse:
 
 @router.get("/readyz")
 def readyz(ctx: ContextDep) -> JSONResponse:
-    """200 when the database and the broker answer, else 503 and which does not."""
-    parts = {"database": _database(ctx), "broker": _broker(ctx)}
+    """200 when the database and the broker answer and the schema is this code's, else 503 and what is not so."""
+    parts = {**_database(ctx), "broker": _broker(ctx)}
     return JSONResponse(parts, 200 if set(parts.values()) == {"ok"} else 503)
 
 
-def _database(ctx: Context) -> str:
+def _database(ctx: Context) -> dict[str, str]:
     try:
-        with ctx.db.engine.connect() as connection:
-            connection.execute(sa.text("select 1"))
+        current = is_current(ctx.db)
     except sa.exc.SQLAlchemyError:
-        return "unreachable"
-    return "ok"
+        return {"database": "unreachable", "schema": "unknown"}
+    return {"database": "ok", "schema": "ok" if current else "not the one of this version"}
 
 
 def _broker(ctx: Context) -> str:
