@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.jobs.config import FOUR_BIT_FROM, TrainConfig
+from app.domain.models.memory import EngineName
+from app.domain.models.plan import BF16_FROM, Card, Plan, plan
+from app.domain.models.shapes import Shape
 from worker.child import JobError
+from worker.trainer import ranks
 from worker.trainer.specs import CHECKPOINTS_DIR
 
 _TIMES_A_RUN = 10
@@ -16,36 +20,59 @@ _LEAST_STEPS = 5
 _MAX_POINTS = 2_000
 
 
-def four_bit(config: TrainConfig, parameters: int, *, cuda: bool, quantised: bool) -> bool:
-    """Whether to load the base in 4 bits. Raises `JobError` when that was asked for and can't be had."""
-    if config.load_in == "4bit" and not cuda:
-        raise JobError(
-            "not_supported", "Loading in 4 bits needs a CUDA GPU.", 'Set "load in" to "auto" or "none" on this worker.'
-        )
-    if config.load_in == "none" or not cuda or quantised:
-        return False
-    present = find_spec("bitsandbytes") is not None
-    if config.load_in == "4bit" and not present:
+def settle(
+    config: TrainConfig,
+    shape: Shape | None,
+    length: int,
+    engine: str,
+    card: Card | None,
+    *,
+    parameters: int,
+    mean_length: float = 0.0,
+) -> Plan:
+    """What this device will do, where the settings leave it open. `card` None: the CPU.
+
+    `parameters` counts where the model's shape is not known. Raises `JobError` for what was asked for and can't be had.
+    """
+    if config.attention == "flash_attention_2" and (card is None or find_spec("flash_attn") is None):
+        raise _lacking("Flash attention needs a CUDA GPU and the package flash-attn.", "attention")
+    if card is None:
+        return _on_cpu(config)
+    bits = find_spec("bitsandbytes") is not None
+    if not bits and "4bit" in config.load_in:
         raise JobError("not_supported", "Loading in 4 bits needs bitsandbytes.", "Install it on this worker.")
-    return config.load_in == "4bit" or (present and parameters >= FOUR_BIT_FROM)
+    if not bits and config.optim == "adamw_8bit":
+        raise _lacking("The 8-bit optimiser needs a CUDA GPU and bitsandbytes.", "optimiser")
+    if config.precision == "bf16" and card.capability < BF16_FROM:
+        raise _lacking("This card does not calculate in bfloat16.", "precision")
+    if shape is None and config.load_in == "auto":
+        config = config.model_copy(update={"load_in": "4bit" if bits and parameters >= FOUR_BIT_FROM else "none"})
+    name: EngineName = "unsloth" if engine == "unsloth" else "hf"
+    return plan(config, shape, length, name, card, bits=bits, mean_length=mean_length)
 
 
-def optimizer(config: TrainConfig, *, cuda: bool) -> str:
-    """The optimiser's name for the trainer. Raises `JobError` for 8 bits where they can't be had."""
-    eight_bit = cuda and find_spec("bitsandbytes") is not None
-    if config.optim == "adamw_8bit" and not eight_bit:
-        raise JobError(
-            "not_supported",
-            "The 8-bit optimiser needs a CUDA GPU and bitsandbytes.",
-            'Set the optimiser to "auto" or "adamw_torch" on this worker.',
-        )
-    return config.optim if config.optim != "auto" else "adamw_8bit" if eight_bit else "adamw_torch"
+def _on_cpu(config: TrainConfig) -> Plan:
+    if config.load_in == "4bit":
+        raise _lacking("Loading in 4 bits needs a CUDA GPU.", "way of loading")
+    if config.optim == "adamw_8bit":
+        raise _lacking("The 8-bit optimiser needs a CUDA GPU and bitsandbytes.", "optimiser")
+    if config.precision != "auto":
+        raise _lacking("The CPU calculates in float32.", "precision")
+    attention = "sdpa" if config.attention == "auto" else config.attention
+    again = config.gradient_checkpointing == "on"
+    return Plan(config, "fp32", four_bit=False, gradient_checkpointing=again, attention=attention, optim="adamw_torch")
+
+
+def _lacking(message: str, what: str) -> JobError:
+    return JobError("not_supported", message, f'Set the {what} to "Choose for me" on this worker.')
 
 
 def training_arguments(
-    config: TrainConfig, job_dir: Path, *, rows: int, validation: int, max_seq_length: int, cuda: bool
+    settled: Plan, job_dir: Path, *, rows: int, validation: int, max_seq_length: int
 ) -> dict[str, Any]:
     """Keyword arguments of `SFTConfig`, the same for both engines. `rows` are those trained on."""
+    config = settled.config
+    cuda = settled.precision != "fp32"
     steps = config.steps_for(rows)
     tenth = max(_LEAST_STEPS, -(-steps // _TIMES_A_RUN))
     return {
@@ -59,7 +86,7 @@ def training_arguments(
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
         "warmup_steps": config.warmup_steps,
         "lr_scheduler_type": config.lr_scheduler_type,
-        "optim": optimizer(config, cuda=cuda),
+        "optim": settled.optim,
         "weight_decay": config.weight_decay,
         "seed": config.seed,
         "data_seed": config.seed,
@@ -77,9 +104,19 @@ def training_arguments(
         "logging_nan_inf_filter": False,  # a NaN must be seen
         "report_to": [],
         "disable_tqdm": True,
-        "bf16": cuda,
-        "fp16": False,
+        "bf16": settled.precision == "bf16",
+        "fp16": settled.precision == "fp16",
         "use_cpu": not cuda,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": cuda,
+        **(_together(cuda=cuda) if ranks.world_size() > 1 else {}),
+    }
+
+
+def _together(*, cuda: bool) -> dict[str, Any]:
+    """How several processes find and wait for each other."""
+    return {
+        "ddp_backend": "nccl" if cuda else "gloo",
+        "ddp_find_unused_parameters": False,
+        "ddp_timeout": int(ranks.PATIENCE.total_seconds()),
     }

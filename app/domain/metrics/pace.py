@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
-from app.domain.jobs.models import Job, JobEvent, Metric
+from app.core.db import utcnow
+from app.domain.jobs.models import Job, JobAttempt, JobEvent, Metric
 from app.domain.jobs.states import JobKind, JobState
 
 #: Newest events looked at for each job: the pace of now, and a short read whatever the job's length.
 WINDOW = 200
 #: Fewer steps than this say nothing: the first ones compile and fill caches.
 LEAST_STEPS = 3
-#: Earlier runs that are looked through, and how many of them count.
-_LOOKED_AT, _COUNTED = 100, 5
+#: Earlier runs that are looked through.
+_LOOKED_AT = 50
 
 
 def seconds_per_step(session: Session, jobs: Iterable[Job]) -> dict[int, float]:
@@ -44,19 +47,37 @@ def _pace(points: list[tuple[int, datetime]]) -> float | None:
     return (now - begun).total_seconds() / (last - first) if last - first >= LEAST_STEPS else None
 
 
-def speeds_of(session: Session, base_model: str) -> list[float]:
-    """Mean tokens a second of the newest finished trainings of `base_model`, five at most, newest first."""
-    newest = (
+def busy_seconds(session: Session, job: Job) -> float:
+    """How long workers have held `job`, over all attempts."""
+    attempts = session.exec(select(JobAttempt).where(JobAttempt.job_id == job.id)).all()
+    return sum(((one.ended_at or utcnow()) - one.started_at).total_seconds() for one in attempts)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: its settings, and tokens a second as a mean."""
+
+    config: dict[str, Any]
+    speed: float
+
+
+def runs_on(session: Session, worker: str) -> list[Run]:
+    """The newest finished trainings on `worker` ("": on any), newest first."""
+    query = (
         sa.select(col(Job.id), col(Job.config))
         .where(col(Job.kind) == JobKind.TRAIN, col(Job.state) == JobState.SUCCEEDED, col(Job.deleted_at).is_(None))
         .order_by(col(Job.id).desc())
         .limit(_LOOKED_AT)
     )
-    same = [job_id for job_id, config in session.execute(newest) if config.get("base_model") == base_model][:_COUNTED]
+    if worker:
+        query = query.where(col(Job.worker) == worker)
+    configs = {job_id: config for job_id, config in session.execute(query)}
     means = (
         sa.select(col(Metric.job_id), sa.func.avg(col(Metric.value)))
-        .where(col(Metric.job_id).in_(same), col(Metric.name) == "tokens_per_second", col(Metric.step) >= LEAST_STEPS)
+        .where(
+            col(Metric.job_id).in_(configs), col(Metric.name) == "tokens_per_second", col(Metric.step) >= LEAST_STEPS
+        )
         .group_by(col(Metric.job_id))
     )
-    found = {job_id: float(mean) for job_id, mean in session.execute(means)} if same else {}
-    return [found[job_id] for job_id in same if found.get(job_id, 0) > 0]
+    speeds = {job_id: float(mean) for job_id, mean in session.execute(means)} if configs else {}
+    return [Run(config, speeds[job_id]) for job_id, config in configs.items() if speeds.get(job_id, 0) > 0]

@@ -22,6 +22,8 @@ CONTEXT_BYTES = 600_000_000
 SLACK = 1.06
 #: Fitted: bytes a token needs in the block that is computed, over hidden + intermediate size.
 _BLOCK_BYTES = {"hf": 14.0, "unsloth": 14.3}
+#: The same for each other block, where nothing is computed twice.
+_FULL_BYTES = {"hf": 11.6, "unsloth": 6.1}
 #: Fitted: bytes for the loss, over the vocabulary: it is computed in pieces.
 _LOSS_BYTES = {"hf": 3_350, "unsloth": 1_400}
 #: Unsloth moves what it keeps of each block to the computer's memory, beyond about this much.
@@ -76,13 +78,20 @@ def in_four_bit(shape: Shape, config: TrainConfig) -> bool:
     return config.load_in == "auto" and shape.parameters >= FOUR_BIT_FROM
 
 
-def estimate(shape: Shape, config: TrainConfig, length: int, engine: EngineName) -> Memory:
-    """The peak on one CUDA card, with gradient checkpointing. `length`: tokens of the longest sequence."""
+def estimate(
+    shape: Shape, config: TrainConfig, length: int, engine: EngineName, *, checkpointing: bool | None = None
+) -> Memory:
+    """The peak on one CUDA card. `length`: tokens of the longest sequence.
+
+    `checkpointing`: of activations; None: as `config` says, where "auto" counts as on.
+    """
     tokens = config.per_device_train_batch_size * length
     block = NF4_BYTES if in_four_bit(shape, config) else 2.0
     lora = shape.lora_weights(config.lora_r, config.target_modules)
-    kept = min(shape.layers * shape.hidden * 2.0 * tokens, _KEPT_BYTES[engine])
     computed = _BLOCK_BYTES[engine] * (shape.hidden + shape.intermediate) * tokens
+    kept = min(shape.layers * shape.hidden * 2.0 * tokens, _KEPT_BYTES[engine])
+    if not (config.gradient_checkpointing != "off" if checkpointing is None else checkpointing):
+        kept = (shape.layers - 1) * _FULL_BYTES[engine] * (shape.hidden + shape.intermediate) * tokens
     optim = "adamw_8bit" if config.optim == "auto" else config.optim
     return Memory(
         weights=max(shape.stored_bytes, int(shape.block_weights * block + shape.vocabulary_weights * 2)),
@@ -107,10 +116,9 @@ def smaller(shape: Shape, config: TrainConfig, length: int, engine: EngineName, 
 def step_down(config: TrainConfig, length: int, *, may_quantise: bool) -> Way | None:
     """One step gentler: half the batch at the same effective batch, then 4-bit weights, then half the length."""
     if config.per_device_train_batch_size > 1:
-        batch = _smaller_batch(config)
+        batch = smaller_batch(config)
         if batch:
-            steps = config.effective_batch_size // batch
-            return _changed(config, per_device_train_batch_size=batch, gradient_accumulation_steps=steps), length
+            return with_batch(config, batch), length
     if may_quantise and config.load_in != "4bit":
         return _changed(config, load_in="4bit"), length
     if length > SHORTEST:
@@ -118,7 +126,13 @@ def step_down(config: TrainConfig, length: int, *, may_quantise: bool) -> Way | 
     return None
 
 
-def _smaller_batch(config: TrainConfig) -> int:
+def with_batch(config: TrainConfig, batch: int) -> TrainConfig:
+    """The same effective batch in pieces of `batch` rows, as far as that divides it."""
+    steps = min(MAX_ACCUMULATION, -(-config.effective_batch_size // batch))
+    return _changed(config, per_device_train_batch_size=batch, gradient_accumulation_steps=steps)
+
+
+def smaller_batch(config: TrainConfig) -> int:
     """The next smaller batch that divides the effective one; 0 where that takes more accumulation than there may be."""
     effective, half = config.effective_batch_size, config.per_device_train_batch_size // 2
     found = next(batch for batch in range(half, 0, -1) if effective % batch == 0)

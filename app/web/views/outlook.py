@@ -9,18 +9,29 @@ from typing import Any
 from sqlmodel import Session
 
 from app.core.settings import Settings
+from app.core.storage import LocalStorage
 from app.domain.datasets.audit import AuditReport
 from app.domain.datasets.models import Dataset
+from app.domain.errors import NoSpaceError
 from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.demands import demand_of
 from app.domain.jobs.launch import train_rows
-from app.domain.metrics.pace import speeds_of
+from app.domain.jobs.states import JobKind
+from app.domain.metrics.forecast import Wish, forecast
 from app.domain.models.catalogue import find, shape_of
 from app.domain.models.memory import GPUS, EngineName, Memory, estimate, in_four_bit, smaller
+from app.domain.models.plan import Plan
 from app.domain.models.shapes import Shape
+from app.domain.models.speed import tflops
+from app.domain.preferences import service as preferences
+from app.domain.preferences.service import Prices
+from app.domain.space.estimate import refuse_without_room, training_bytes
 from app.domain.workers import service as workers
 from app.web import filters
 from app.web.render import translate as _
 from app.web.views.audits import AuditView
+from app.web.views.demands import train_demand_words
+from app.web.views.machine import Machine, chosen, likely_machine
 
 #: Until an audit has said how long the rows are, in tokens.
 USUAL_LENGTH = 2048
@@ -32,6 +43,10 @@ class Outlook:
 
     items: list[dict[str, Any]] = field(default_factory=list)
     memory: dict[str, Any] | None = None
+    #: What is chosen for the card, as (name, value); empty without a card.
+    chosen: list[tuple[str, str]] = field(default_factory=list)
+    #: Why something was chosen that is not the usual.
+    notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -51,10 +66,26 @@ def outlook(
     _put_steps(found, config, units)
     if audit is not None and report is not None:
         _put_tokens(found, config, report)
-        _put_time(found, session, config, units, report)
         found.warnings += audit.warnings
-    _put_model(found, session, settings, config, report)
+    _put_machine(found, session, settings, config, units, report)
+    demand = demand_of(JobKind.TRAIN, config.model_dump())
+    found.warnings += [f"{said} " + _("Until one can, the job waits.") for said in train_demand_words(session, demand)]
+    _put_disk(found, session, settings, training_bytes(settings, config, dataset.size))
     return found
+
+
+def _put_disk(found: Outlook, session: Session, settings: Settings, needed: int) -> None:
+    """What it will write, and whether the fullest disk of a living worker holds that."""
+    if not needed:
+        return
+    told = [worker.facts.get("disk_free") for worker in workers.list_workers(session) if workers.is_alive(worker)]
+    free = min((size for size in told if size), default=LocalStorage(settings.files_dir).free_bytes())
+    left = _("%(n)s left", n=filters.filesize(free))
+    found.items.append(_item(_("Disk"), _("about %(n)s", n=filters.filesize(needed)), left))
+    try:
+        refuse_without_room(_("This training"), needed, free)
+    except NoSpaceError as exc:
+        found.warnings.append(f"{exc.message} " + _("Make room on the Storage page first, or it will not start."))
 
 
 def _item(label: str, value: str, note: str = "") -> dict[str, Any]:
@@ -96,44 +127,78 @@ def _put_tokens(found: Outlook, config: TrainConfig, report: AuditReport) -> Non
     found.items.append(_item(_("Tokens an epoch"), filters.number(_tokens_a_row(config, report) * report.rows)))
 
 
-def _put_time(found: Outlook, session: Session, config: TrainConfig, training: int, report: AuditReport) -> None:
-    """Going by earlier runs of the same model here; nothing is said where there were none."""
-    speeds = speeds_of(session, config.base_model)
-    if not speeds or not report.rows:
-        return
-    a_row = _length(config, report) if config.packing else _tokens_a_row(config, report)
-    tokens = a_row * config.effective_batch_size * config.steps_for(training)
-    times = [filters.duration(tokens / speed) for speed in (max(speeds), min(speeds))]
-    value = times[0] if times[0] == times[1] else _("%(a)s to %(b)s", a=times[0], b=times[1])
-    note = (
-        _("going by %(n)s earlier runs of this model", n=len(speeds)) if len(speeds) > 1 else _("going by its last run")
-    )
-    found.items.append(_item(_("Training time"), value, note))
-
-
-def _put_model(
-    found: Outlook, session: Session, settings: Settings, config: TrainConfig, report: AuditReport | None
+def _put_machine(
+    found: Outlook,
+    session: Session,
+    settings: Settings,
+    config: TrainConfig,
+    units: int,
+    report: AuditReport | None,
 ) -> None:
+    """The model, what is chosen for the card, its memory, the time and what that costs."""
     entry, shape = find(config.base_model), shape_of(settings, config.base_model)
+    length = config.max_seq_length or (report.proposed_max_seq_length if report else USUAL_LENGTH)
+    mean = float(length) if config.packing or report is None else _tokens_a_row(config, report)
+    machine = likely_machine(session, config)
+    settled = machine.plan_of(config, shape, length, mean)
+    if report is not None and report.rows:
+        again = settled.gradient_checkpointing if settled else False
+        used = settled.config if settled else config
+        wish = Wish(used, shape, mean, machine.engine, again, tflops(machine.card), machine.worker)
+        tokens = mean * config.effective_batch_size * config.steps_for(units)
+        _put_time(found, session, settings, wish, tokens)
     if entry is not None:
         found.items.append(_item(_("Model"), entry.parameters, entry.licence))
+    if settled is not None:
+        found.chosen = chosen(settled, machine.engine)
+        found.notes = list(settled.notes)
     if shape is None:
         found.items.append(_item(_("GPU memory"), "–", _("told once the model is on this machine")))
         return
-    card, engine = _best_card(session, config)
-    length = config.max_seq_length or (report.proposed_max_seq_length if report else USUAL_LENGTH)
-    memory = estimate(shape, config, length, engine)
-    loaded = _("in 4 bits") if in_four_bit(shape, config) else _("in 16 bits")
+    _put_memory(found, shape, settled, config, length, machine)
+
+
+def _put_time(found: Outlook, session: Session, settings: Settings, wish: Wish, tokens: float) -> None:
+    """With its interval; nothing is said where nothing is known."""
+    told = forecast(session, settings, wish)
+    if told is None:
+        return
+    times = [tokens / (speed * wish.config.gpus) for speed in (told.fast, told.slow)]
+    words = [filters.duration(seconds) for seconds in times]
+    value = words[0] if words[0] == words[1] else _("%(a)s to %(b)s", a=words[0], b=words[1])
+    notes = {
+        "same model": _("going by %(n)s earlier runs of this model", n=told.runs)
+        if told.runs > 1
+        else _("going by its last run"),
+        "other models": _("going by runs of other models here"),
+        "card": _("a guess from the card; better after a first run"),
+    }
+    found.items.append(_item(_("Training time"), value, notes[told.basis]))
+    price = preferences.read(session, Prices)
+    if wish.card_tflops and price.gpu_hour:
+        costs = [seconds / 3600 * wish.config.gpus * price.gpu_hour for seconds in times]
+        said = filters.money(costs, price.currency)
+        a_unit = _("at %(price)s a GPU hour", price=filters.money([price.gpu_hour], price.currency))
+        found.items.append(_item(_("Cost"), said, a_unit))
+
+
+def _put_memory(
+    found: Outlook, shape: Shape, settled: Plan | None, config: TrainConfig, length: int, machine: Machine
+) -> None:
+    used = settled.config if settled else config
+    again = settled.gradient_checkpointing if settled else None
+    memory = estimate(shape, used, length, machine.engine, checkpointing=again)
+    loaded = _("in 4 bits") if in_four_bit(shape, used) else _("in 16 bits")
     found.items.append(_item(_("GPU memory"), filters.filesize(memory.total), loaded))
     found.memory = {
         "total": memory.total,
         "parts": _parts(memory),
-        "cards": [(name, memory.verdict(size)) for name, size in GPUS],
-        "there": card,
-        "verdict": memory.verdict(card) if card else "",
+        "cards": [(name, machine.on(size).verdict_of(config, shape, length)) for name, size in GPUS],
+        "there": machine.memory,
+        "verdict": memory.verdict(machine.memory) if machine.memory else "",
     }
-    if card and found.memory["verdict"] == "no":
-        found.warnings.append(_advice(shape, config, length, engine, card))
+    if found.memory["verdict"] == "no":
+        found.warnings.append(_advice(shape, used, length, machine.engine, machine.memory))
 
 
 def _parts(memory: Memory) -> list[tuple[str, int]]:
@@ -168,17 +233,3 @@ def changes(config: TrainConfig, length: int, changed: TrainConfig, shorter: int
     if shorter != length:
         said.append(_("at most %(n)s tokens a row", n=filters.number(shorter)))
     return said
-
-
-def _best_card(session: Session, config: TrainConfig) -> tuple[int, EngineName]:
-    """Bytes of the largest GPU of a living worker (0: there is none), and the engine it would use."""
-    best, engine = 0, config.engine
-    for worker in workers.list_workers(session):
-        if not workers.is_alive(worker):
-            continue
-        sizes = [int(gpu.get("total", 0)) for gpu in worker.facts.get("gpus", []) if isinstance(gpu, dict)]
-        if max(sizes, default=0) > best:
-            best = max(sizes)
-            if config.engine == "auto":
-                engine = "unsloth" if "unsloth" in worker.facts.get("engines", ()) else "hf"
-    return best, "unsloth" if engine == "unsloth" else "hf"
