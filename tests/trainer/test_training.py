@@ -11,6 +11,7 @@ import pytest
 import torch
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from app.domain.evaluations.service import REREAD
 from app.domain.jobs.config import TrainConfig
 from tests.trainer.jobs import events, finish, of, start, succeeded, train_job, wait_for
 from worker.trainer import checkpoints
@@ -29,6 +30,7 @@ from worker.trainer.protocol import (
     Score,
     write_control,
 )
+from worker.trainer.settings import settle
 
 pytestmark = pytest.mark.slow
 STEPS = 40
@@ -71,14 +73,28 @@ def test_a_run_tells_its_whole_story(straight: Path) -> None:
     score = {(s.name, s.side): s.value for s in of(found, Score)}
     assert score["eval_loss", "after"] < score["eval_loss", "before"]
     assert score["perplexity", "before"] == pytest.approx(337, rel=0.5)
+    assert (score[REREAD, "before"], score[REREAD, "after"]) == (1.0, 1.0)
     assert of(found, Gpu)[0].memory_used > 0
     assert any("no GPU" in line.message for line in of(found, Log))
+
+
+def test_the_newest_two_checkpoints_and_the_best_lie_there(straight: Path) -> None:
+    found = events(straight)
+    looked_at = {m.step: m.values["eval_loss"] for m in of(found, Metric) if "eval_loss" in m.values}
+    saved = {point.step: point.eval_loss for point in of(found, Checkpoint)}
+    assert {step: loss for step, loss in saved.items() if loss is not None} == {
+        step: loss for step, loss in looked_at.items() if step in saved
+    }
+    best = min(looked_at, key=lambda step: looked_at[step])
+    there = {int(path.name.rpartition("-")[2]) for path in (straight / "checkpoints").glob("checkpoint-*")}
+    assert there == {*sorted(saved)[-2:], best}
+    assert any(f"at step {best} is the best so far" in line.message for line in of(found, Log))
 
 
 def test_the_score_is_the_trainers_own_evaluation(straight: Path) -> None:
     found = events(straight)
     evaluated = [m.values["eval_loss"] for m in of(found, Metric) if "eval_loss" in m.values]
-    after = next(s.value for s in of(found, Score) if s.side == "after")
+    after = next(s.value for s in of(found, Score) if (s.name, s.side) == ("eval_loss", "after"))
     assert len(evaluated) == 8  # every fifth of forty steps
     assert after == pytest.approx(evaluated[-1], abs=1e-4)
 
@@ -87,7 +103,7 @@ def test_a_checkpoint_on_request_is_made_once(straight: Path) -> None:
     made = of(events(straight), Checkpoint)
     assert [(c.step, c.reason) for c in made if c.reason != "schedule"] == [(1, "request"), (STEPS, "end")]
     kept = sorted((straight / "checkpoints").iterdir())
-    assert len(kept) == 3
+    assert [folder.name for folder in kept] == ["checkpoint-35", "checkpoint-40"]  # and the best is one of them
     assert all(checkpoints.is_complete(folder) for folder in kept)
 
 
@@ -164,7 +180,8 @@ def test_unsloth_runs_the_same_job_and_agrees(straight: Path, tmp_path: Path, ti
 
 
 def test_packed_rows_do_not_read_one_another(tiny_model: Path) -> None:
-    model = hf.load(tiny_model, TrainConfig(base_model=str(tiny_model)), 64, four_bit=False)
+    config = TrainConfig(base_model=str(tiny_model))
+    model = hf.load(tiny_model, settle(config, None, 64, "hf", None, parameters=0), 64)
     first, second = [5, 6, 7, 8], [9, 10, 11]
     collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
     packed = collate([{"input_ids": first + second, "labels": first + second, "seq_lengths": [4, 3]}])
@@ -206,3 +223,17 @@ def finish_of(folder: Path, model: Path, **changes: Any) -> Path:
     """A job run to its end; its folder."""
     finish(train_job(folder, model, **changes))
     return folder
+
+
+def test_a_step_sees_the_same_rows_in_one_batch_or_in_four(tmp_path: Path, tiny_model: Path) -> None:
+    """What lets a card take more rows at once; and a run goes on where another batch left off."""
+    wish: dict[str, Any] = {"max_steps": 6, "lora_dropout": 0.0, "save_steps": 3}
+    pieces: dict[str, Any] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    whole: dict[str, Any] = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
+    four = finish(train_job(tmp_path / "four", tiny_model, **wish, **pieces))
+    one = finish(train_job(tmp_path / "one", tiny_model, **wish, **whole))
+    assert losses(one) == pytest.approx(losses(four), abs=2e-3)
+    halfway = tmp_path / "four" / of(four, Checkpoint)[0].path
+    rest = finish(train_job(tmp_path / "rest", tiny_model, resume_from=halfway, **wish, **whole))
+    assert succeeded(rest), (tmp_path / "rest" / "output.txt").read_text()[-3000:]
+    assert losses(rest) == pytest.approx({step: loss for step, loss in losses(four).items() if step > 3}, abs=2e-3)

@@ -23,8 +23,11 @@ Side = Literal["before", "after"]
 
 def ask_all(
     model: Any, chat: Chat, config: TrainConfig, side: Side, child: Child, answered: tuple[tuple[str, int], ...]
-) -> None:
-    """Emit the answer to each question that has none on this side yet. `model` must be in its answering mode."""
+) -> int:
+    """Emit the answer to each question that has none on this side yet; how many those were.
+
+    `model` must be in its answering mode.
+    """
     open_ones = [i for i in range(len(config.questions)) if (side, i) not in answered]
     phase = f"answering_{side}"
     for done, index in enumerate(open_ones):
@@ -32,23 +35,16 @@ def ask_all(
         child.events.emit(ask(model, chat, config, index, side, child.stop_point))
     if open_ones:
         child.events.phase(phase, done=len(open_ones), total=len(open_ones), unit="answers")
+    return len(open_ones)
 
 
 def ask(model: Any, chat: Chat, config: TrainConfig, index: int, side: Side, stop_point: Callable[[], None]) -> Answer:
     """One answer. Sampling starts from the job's seed and the question's number, on both sides alike."""
     question: Question = config.questions[index]
     prompt = chat.prompt(question.system, question.prompt)
-    ids = torch.tensor([chat.ids(prompt)], device=model.device)
     torch.manual_seed(config.seed + index)
     started = time.perf_counter()
-    with torch.inference_mode():
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=generation(chat, config),
-            stopping_criteria=StoppingCriteriaList([_StopPoint(stop_point)]),
-        )
-    new = out[0, ids.shape[1] :].tolist()
+    new = generate(model, chat, config, chat.ids(prompt), stop_point)
     ended = bool(new) and new[-1] in chat.stop_ids
     text = chat.tokenizer.decode(
         new[:-1] if ended else new, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -63,6 +59,22 @@ def ask(model: Any, chat: Chat, config: TrainConfig, index: int, side: Side, sto
         seconds=round(time.perf_counter() - started, 3),
         stopped="end" if ended else "length",
     )
+
+
+def generate(
+    model: Any, chat: Chat, config: TrainConfig, prompt: list[int], stop_point: Callable[[], None]
+) -> list[int]:
+    """Ids of the tokens that follow `prompt`."""
+    ids = torch.tensor([prompt], device=model.device)
+    with torch.inference_mode():
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=generation(chat, config),
+            stopping_criteria=StoppingCriteriaList([_StopPoint(stop_point)]),
+        )
+    new: list[int] = out[0, len(prompt) :].tolist()
+    return new
 
 
 def generation(chat: Chat, config: TrainConfig) -> GenerationConfig:

@@ -16,13 +16,21 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from worker.child import Child, JobError, Stopped
-from worker.trainer import checkpoints
+from worker.trainer import checkpoints, ranks
 from worker.trainer.protocol import Checkpoint, Gpu, Metric
 from worker.trainer.specs import CHECKPOINTS_DIR
 
-_KEPT = 3
+#: Kept beside the best; the database keeps the same ones (app/domain/jobs/checkpoints.py).
+_NEWEST = 2
 _SHOWN = ("loss", "eval_loss", "learning_rate", "grad_norm")
 _Reason = Literal["schedule", "pause", "drain", "request", "end"]
+_HEARD: tuple[Literal["pause", "drain", "request", "schedule"] | None, ...] = (
+    None,
+    "pause",
+    "drain",
+    "request",
+    "schedule",
+)
 
 
 class Counting:
@@ -107,7 +115,7 @@ class Reporter(TrainerCallback):
         values = {name: float(logs[name]) for name in _SHOWN if logs and name in logs}
         if "loss" in values and self._seconds:
             self._stop_clock()  # a GPU works behind the program's back: only the loss, read, shows that it is done
-            values["tokens_per_second"] = self._counted.take() / self._seconds
+            values["tokens_per_second"] = ranks.total(self._counted.take()) / self._seconds
             self._seconds = 0.0
         refuse_nan(values, state.global_step)
         if values:
@@ -128,13 +136,39 @@ def refuse_nan(values: dict[str, float], step: int) -> None:
 
 
 class Orders(TrainerCallback):
-    """Obeys control.json between steps and seals every checkpoint the trainer writes."""
+    """Obeys control.json between steps, saves by the clock too, and seals every checkpoint the trainer writes.
 
-    def __init__(self, child: Child) -> None:
+    `minutes` between checkpoints, 0: by steps alone. `best_loss`: the lowest validation loss at a checkpoint of an
+    earlier attempt.
+    """
+
+    def __init__(self, child: Child, *, minutes: float = 0.0, best_loss: float | None = None) -> None:
         self._child = child
+        self._seconds = minutes * 60
+        self._saved_at = time.monotonic()
         self._reason: _Reason = "schedule"
         self._obeyed: int | None = None
+        self._evaluated: tuple[int, float] | None = None
+        self._best_loss = math.inf if best_loss is None else best_loss
+        self._best = ""
         self.stopped: Stopped | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Loading took no time between checkpoints."""
+        self._saved_at = time.monotonic()
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """A checkpoint at this step is as good as that."""
+        loss = (metrics or {}).get("eval_loss")
+        if loss is not None and math.isfinite(loss):
+            self._evaluated = state.global_step, float(loss)
 
     def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Between two batches of one step only a cancel is heard."""
@@ -151,21 +185,30 @@ class Orders(TrainerCallback):
             raise Stopped("cancel")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Save and stop, save and go on, or leave at once."""
+        """Save and stop, save and go on, or leave at once. With several processes all do what the first one heard."""
+        heard = _HEARD[ranks.first_says(self._listen())]
+        if heard in ("pause", "drain"):
+            self.stopped = Stopped(heard)
+            control.should_training_stop = True
+        if heard is not None:
+            self._reason = heard
+            control.should_save = True
+        if state.global_step >= state.max_steps:
+            self._reason = "end"
+            control.should_save = True
+
+    def _listen(self) -> int:
+        """The index in `_HEARD` of what is asked. Raises `Stopped` for a cancel."""
         try:
             self._child.stop_point()
         except Stopped as stop:
             if stop.action == "cancel":
                 raise
-            self.stopped = stop
-            self._reason = "pause" if stop.action == "pause" else "drain"
-            control.should_save = control.should_training_stop = True
+            return _HEARD.index("pause" if stop.action == "pause" else "drain")
         if self._new_request():
-            self._reason = "request"
-            control.should_save = True
-        if state.global_step >= state.max_steps:
-            self._reason = "end"
-            control.should_save = True
+            return _HEARD.index("request")
+        due = self._seconds and time.monotonic() - self._saved_at >= self._seconds
+        return _HEARD.index("schedule") if due else 0
 
     def _new_request(self) -> bool:
         """Whether "checkpoint" stands in control.json for the first time since it was last obeyed."""
@@ -176,14 +219,27 @@ class Orders(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The trainer has written all its files: only now does the checkpoint become one."""
+        ranks.wait_for_all()  # each process writes a file of its own
+        if ranks.rank() == 0:
+            self._seal(args, state)
+        self._reason = "schedule"
+        ranks.wait_for_all()
+
+    def _seal(self, args: TrainingArguments, state: TrainerState) -> None:
         name = f"checkpoint-{state.global_step}"
         folder = self._child.job_dir / CHECKPOINTS_DIR
         size = checkpoints.seal(Path(args.output_dir or "") / name, folder / name)
-        self._child.events.emit(
-            Checkpoint(step=state.global_step, path=f"{CHECKPOINTS_DIR}/{name}", size=size, reason=self._reason)
-        )
-        self._reason = "schedule"
-        checkpoints.prune(folder, _KEPT)
+        loss = self._loss_at(state.global_step)
+        told = {"step": state.global_step, "path": f"{CHECKPOINTS_DIR}/{name}", "size": size, "eval_loss": loss}
+        self._child.events.emit(Checkpoint.model_validate(told | {"reason": self._reason}))
+        if loss is not None and loss < self._best_loss:
+            self._best, self._best_loss = name, loss
+            self._child.events.log(f"The checkpoint at step {state.global_step} is the best so far: {loss:.4f}.")
+        self._saved_at = time.monotonic()
+        checkpoints.prune(folder, _NEWEST, self._best)
+
+    def _loss_at(self, step: int) -> float | None:
+        return self._evaluated[1] if self._evaluated and self._evaluated[0] == step else None
 
 
 class MemoryWatch:

@@ -21,3 +21,10 @@ def set_environment(threads: int) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def see_gpus(count: int) -> None:
+    """Of the GPUs that may be seen only the first `count`: with more in sight the trainer would split each batch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible is not None else [str(number) for number in range(count)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[:count])

@@ -109,6 +109,8 @@ class Checkpoint(_Line):
     path: str
     size: int
     reason: Literal["schedule", "pause", "drain", "request", "end"] = "schedule"
+    #: Validation loss at this very step, where it was looked at.
+    eval_loss: float | None = None
 
 
 class Gpu(_Line):
@@ -199,7 +201,7 @@ class Emitter:
         """Write one line; the line is in the operating system's hands when this returns."""
         data = event.model_dump_json(exclude_none=True).encode() + b"\n"
         with self._lock:
-            self._file.write(data)
+            self._write(data)
             if self._echo is not None:
                 print(event.model_dump_json(exclude={"at"}, exclude_none=True), file=self._echo, flush=True)
             if self._bell is not None:
@@ -209,6 +211,16 @@ class Emitter:
                     pass  # the pipe is full: the runner is already awake
                 except OSError:
                     self._bell = None
+
+    def _write(self, data: bytes) -> None:
+        """All of it or, on a disk that is full, nothing: the next line must not join the half of this one."""
+        written = 0
+        try:
+            while written < len(data):
+                written += self._file.write(data[written:]) or 0
+        except OSError:
+            os.ftruncate(self._file.fileno(), os.fstat(self._file.fileno()).st_size - written)
+            raise
 
     def close(self) -> None:
         """No more lines. A process that ends needs no call."""

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,20 @@ from transformers import PrinterCallback, set_seed
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from app.domain.jobs.config import TrainConfig
+from app.domain.models.memory import with_batch
+from app.domain.models.plan import Card, Plan, for_devices
+from app.domain.models.shapes import shape_in
 from worker.child import Child, JobError
-from worker.trainer import checkpoints, weights
+from worker.trainer import checkpoints, ranks, weights
 from worker.trainer.answers import ask_all
 from worker.trainer.callbacks import Counting, MemoryWatch, Orders, Reporter
 from worker.trainer.chat import Chat, load_chat
 from worker.trainer.data import Tokens, load_tokens
 from worker.trainer.engines import EngineModule
 from worker.trainer.protocol import Artifact
+from worker.trainer.reread import check_answers
 from worker.trainer.scores import score
-from worker.trainer.settings import four_bit, training_arguments
+from worker.trainer.settings import settle, training_arguments
 from worker.trainer.specs import ADAPTER_DIR, CHECKPOINTS_DIR, TrainSpec
 from worker.trainer.tokens import Encoded
 
@@ -46,31 +51,61 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
     events.phase("loading", detail=config.base_model)
     chat = load_chat(folder)
     tokens = load_tokens(chat, child, config.max_seq_length, weights.context_length(folder))
-    model = _load(folder, config, tokens.max_seq_length, engine, child)
+    settled = _settle(folder, spec, tokens, engine, child)
+    model = _load(folder, settled, tokens.max_seq_length, engine, child)
     set_seed(config.seed)  # before the adapter is made: its start is random
-    model = engine.attach_lora(model, config)
+    model = engine.attach_lora(model, settled)
     if spec.start_from:
         _put_adapter(model, spec.start_from, child)
     _say_size(model, child)
 
     with MemoryWatch(child):
-        _before(model, chat, tokens, spec, engine, child)
+        if ranks.rank() == 0:
+            _before(model, chat, tokens, spec, engine, child)
         set_seed(config.seed)  # again, so that a resumed run, which asks nothing, goes the same way
-        _train(model, chat, tokens, spec, engine, child)
+        _train(model, chat, tokens, spec, settled, engine, child)
+        if ranks.rank() > 0:
+            return
         _after(model, chat, tokens, spec, engine, child)
         events.phase("saving")
         _save_adapter(model, chat, config, engine, child)
 
 
-def _load(folder: Path, config: TrainConfig, length: int, engine: EngineModule, child: Child) -> Any:
+def _settle(folder: Path, spec: TrainSpec, tokens: Tokens, engine: EngineModule, child: Child) -> Plan:
+    """What is open in the settings, chosen for this device and said. A resumed run keeps its batch if that fits."""
+    config = spec.config
+    shape = shape_in(folder)
+    if shape is not None and shape.four_bit:
+        shape = replace(shape, stored_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")))
+    card = None
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info(ranks.rank())
+        card = Card(free, torch.cuda.get_device_capability(ranks.rank()))
+    shared, notes = for_devices(config, ranks.world_size())
+    if spec.resume_from is not None and checkpoints.is_complete(spec.resume_from):
+        shared = with_batch(shared, _state_of(spec.resume_from)["train_batch_size"])
+    settled = settle(
+        shared,
+        shape,
+        tokens.max_seq_length,
+        engine.NAME,
+        card,
+        parameters=weights.parameter_count(folder),
+        mean_length=0.0 if config.packing else tokens.train_tokens / max(1, len(tokens.train)),
+    )
+    for note in (*notes, *settled.notes):
+        child.events.log(note)
+    return settled
+
+
+def _load(folder: Path, settled: Plan, length: int, engine: EngineModule, child: Child) -> Any:
+    model = engine.load(folder, settled, length)
     cuda = torch.cuda.is_available()
-    parameters = weights.parameter_count(folder)
-    quantised = "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    small = four_bit(config, parameters, cuda=cuda, quantised=quantised)
-    model = engine.load(folder, config, length, four_bit=small)
     where = torch.cuda.get_device_name() if cuda else f"the CPU with {torch.get_num_threads()} threads"
-    kind = "4-bit" if small else "16-bit" if cuda else "32-bit"
-    child.events.log(f"{config.base_model}: {parameters / 1e6:,.1f} million parameters, {kind}, on {where}.")
+    many = f"{ranks.world_size()} × " if ranks.world_size() > 1 else ""
+    kind = "4-bit" if settled.four_bit else settled.precision
+    count = weights.parameter_count(folder) / 1e6
+    child.events.log(f"{settled.config.base_model}: {count:,.1f} million parameters, {kind}, on {many}{where}.")
     child.stop_point()
     return model
 
@@ -98,29 +133,32 @@ def _say_size(model: Any, child: Child) -> None:
 def _before(model: Any, chat: Chat, tokens: Tokens, spec: TrainSpec, engine: EngineModule, child: Child) -> None:
     """The very model that will be trained: with its adapter switched off, unless it brings an earlier one along."""
     with engine.answering(model), nullcontext() if spec.start_from else model.disable_adapter():
-        ask_all(model, chat, spec.config, "before", child, spec.answered)
+        if ask_all(model, chat, spec.config, "before", child, spec.answered):
+            check_answers(model, chat, spec.config, "before", child)
         if spec.resume_from is None:  # else an earlier attempt has said it before that checkpoint
             score(model, tokens.validation, "before", child)
 
 
 def _after(model: Any, chat: Chat, tokens: Tokens, spec: TrainSpec, engine: EngineModule, child: Child) -> None:
     with engine.answering(model):
-        ask_all(model, chat, spec.config, "after", child, spec.answered)
+        if ask_all(model, chat, spec.config, "after", child, spec.answered):
+            check_answers(model, chat, spec.config, "after", child)
         score(model, tokens.validation, "after", child)
 
 
-def _train(model: Any, chat: Chat, tokens: Tokens, spec: TrainSpec, engine: EngineModule, child: Child) -> None:
+def _train(
+    model: Any, chat: Chat, tokens: Tokens, spec: TrainSpec, settled: Plan, engine: EngineModule, child: Child
+) -> None:
     """Train to the end or to a stop, from the start or from a checkpoint."""
-    config = spec.config
-    orders = Orders(child)
+    config = settled.config
+    orders = Orders(child, minutes=config.save_minutes, best_loss=spec.best_loss)
     counted = Counting()
     arguments = training_arguments(
-        config,
+        settled,
         child.job_dir,
-        rows=_batches_of(config, tokens),
+        rows=-(-_batches_of(config, tokens) // ranks.world_size()),
         validation=len(tokens.validation),
         max_seq_length=tokens.max_seq_length,
-        cuda=torch.cuda.is_available(),
     )
     trainer = engine.make_trainer(
         model,
@@ -129,11 +167,14 @@ def _train(model: Any, chat: Chat, tokens: Tokens, spec: TrainSpec, engine: Engi
         (_dataset(tokens.train), _dataset(tokens.validation) if tokens.validation else None),
         None if config.packing else DataCollatorForLanguageModeling(pad_token_id=chat.tokenizer.pad_token_id),
         [orders, Reporter(child, counted)],  # the reporter last: its clock leaves out what the others did
+        checkpointing=settled.gradient_checkpointing,
     )
     trainer.data_collator = counted.around(trainer.data_collator)
     trainer.remove_callback(PrinterCallback)  # the events say it
     _run(trainer, model, spec, child)
-    shutil.rmtree(child.job_dir / CHECKPOINTS_DIR / ".part", ignore_errors=True)
+    ranks.wait_for_all()
+    if ranks.rank() == 0:
+        shutil.rmtree(child.job_dir / CHECKPOINTS_DIR / ".part", ignore_errors=True)
     if orders.stopped:
         raise orders.stopped
     child.stop_point()
@@ -150,15 +191,30 @@ def _run(trainer: Any, model: Any, spec: TrainSpec, child: Child) -> None:
         )
     step = checkpoints.step_of(resume)
     child.events.log(f"Going on from the checkpoint at step {step}.")
-    if step >= _planned_steps(resume):  # nothing is left to train
+    if step >= _state_of(resume)["max_steps"]:  # nothing is left to train
         set_peft_model_state_dict(model, load_file(resume / _WEIGHTS))
     else:
-        trainer.train(resume_from_checkpoint=str(resume))
+        ranks.know_numbered_cpus()
+        trainer.train(resume_from_checkpoint=str(_with_batch_of(trainer, resume)))
 
 
-def _planned_steps(checkpoint: Path) -> int:
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    return int(state["max_steps"])
+def _state_of(checkpoint: Path) -> dict[str, Any]:
+    """How far the trainer was, and with which batch."""
+    state: dict[str, Any] = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return state
+
+
+def _with_batch_of(trainer: Any, checkpoint: Path) -> Path:
+    """The trainer takes the batch that stands in a checkpoint, but not its accumulation: there must be its own."""
+    state = _state_of(checkpoint)
+    batch = trainer.args.per_device_train_batch_size
+    if state["train_batch_size"] == batch:
+        return checkpoint
+    changed = checkpoint.with_name(".resumed")
+    shutil.rmtree(changed, ignore_errors=True)
+    shutil.copytree(checkpoint, changed)
+    (changed / "trainer_state.json").write_text(json.dumps(state | {"train_batch_size": batch}), encoding="utf-8")
+    return changed
 
 
 def _batches_of(config: TrainConfig, tokens: Tokens) -> int:

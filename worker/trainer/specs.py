@@ -44,6 +44,8 @@ class TrainSpec(_Spec):
     model: ModelSpec
     #: Absolute path of a complete checkpoint to go on from.
     resume_from: Path | None = None
+    #: Lowest validation loss at a checkpoint of an earlier attempt; None: there is none.
+    best_loss: float | None = None
     #: Folder of the adapter of an earlier training that this one goes on from; None: it starts a fresh one.
     start_from: Path | None = None
     #: (side, question index) of answers that an earlier attempt has stored.

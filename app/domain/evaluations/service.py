@@ -11,6 +11,8 @@ from app.domain.jobs.config import Question
 from app.domain.jobs.models import Answer, Job, Score
 
 SIDES = ("before", "after")
+#: The score by which a trainer tells how its answers stood a second look. It says nothing of the model.
+REREAD = "answers_reread"
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,16 @@ def answer_pairs(session: Session, job: Job) -> list[AnswerPair]:
     return [AnswerPair(i, q, answers.get((i, "before")), answers.get((i, "after"))) for i, q in enumerate(questions)]
 
 
+def reread(session: Session, job_id: int) -> dict[str, float]:
+    """side -> share of the tokens looked at again that are the model's own choice."""
+    found = session.exec(select(Score).where(Score.job_id == job_id, Score.name == REREAD))
+    return {score.side: score.value for score in found}
+
+
 def scores(session: Session, job_id: int) -> dict[str, dict[str, float]]:
     """name -> {"before": value, "after": value}, as far as they exist."""
     out: dict[str, dict[str, float]] = {}
-    for score in session.exec(select(Score).where(Score.job_id == job_id)):
+    for score in session.exec(select(Score).where(Score.job_id == job_id, Score.name != REREAD)):
         out.setdefault(score.name, {})[score.side] = score.value
     return out
 
@@ -42,6 +50,6 @@ def scores(session: Session, job_id: int) -> dict[str, dict[str, float]]:
 def scores_of(session: Session, job_ids: Iterable[int]) -> dict[int, dict[str, dict[str, float]]]:
     """job -> its `scores`, for lists; one query for all."""
     out: dict[int, dict[str, dict[str, float]]] = {}
-    for score in session.exec(select(Score).where(col(Score.job_id).in_(list(job_ids)))):
+    for score in session.exec(select(Score).where(col(Score.job_id).in_(list(job_ids)), Score.name != REREAD)):
         out.setdefault(score.job_id, {}).setdefault(score.name, {})[score.side] = score.value
     return out

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from app.domain.jobs.config import Engine, TrainConfig
+from app.domain.models.plan import Plan
 from worker.child import Child, JobError
 
 
@@ -21,10 +22,10 @@ class EngineModule(Protocol):
     def prepare(self, job_dir: Path) -> None:
         """Import what the engine needs, in the order it needs it; litter goes into `job_dir`."""
 
-    def load(self, folder: Path, config: TrainConfig, max_seq_length: int, *, four_bit: bool) -> Any:
+    def load(self, folder: Path, settled: Plan, max_seq_length: int) -> Any:
         """The base model on its device, frozen or not."""
 
-    def attach_lora(self, model: Any, config: TrainConfig) -> Any:
+    def attach_lora(self, model: Any, settled: Plan) -> Any:
         """The model with a fresh, trainable LoRA adapter."""
 
     def answering(self, model: Any) -> AbstractContextManager[None]:
@@ -38,6 +39,8 @@ class EngineModule(Protocol):
         rows: tuple[Any, Any],
         collator: Any,
         callbacks: Sequence[Any],
+        *,
+        checkpointing: bool,
     ) -> Any:
         """A TRL `SFTTrainer` over (train, validation) rows that are tokens already."""
 
@@ -45,9 +48,13 @@ class EngineModule(Protocol):
         """Write the adapter to `folder`."""
 
 
-def choose_engine(wanted: Engine, *, cuda: bool) -> tuple[str, str]:
-    """The engine to use, and why in a sentence. Raises `JobError` when the wanted one is not installed."""
+def choose_engine(wanted: Engine, *, cuda: bool, processes: int = 1) -> tuple[str, str]:
+    """The engine to use, and why in a sentence. Raises `JobError` when the wanted one can't be used."""
     installed = find_spec("unsloth") is not None
+    if processes > 1 and wanted == "unsloth":
+        raise JobError("not_supported", "The engine unsloth trains on one GPU.", 'Ask for one GPU, or choose "auto".')
+    if processes > 1:
+        return "hf", f"Engine hf (transformers, PEFT and TRL): it trains on {processes} GPUs together."
     if wanted == "unsloth" and not installed:
         raise JobError(
             "not_supported",
@@ -71,7 +78,14 @@ def start_engine(config: TrainConfig, child: Child) -> EngineModule:
     """Choose, say why, and import. Raises `JobError`."""
     import torch
 
-    name, why = choose_engine(config.engine, cuda=torch.cuda.is_available())
+    there = torch.cuda.device_count()
+    if there and config.gpus > there:
+        raise JobError(
+            "not_supported",
+            f"{config.gpus} GPUs were asked for; this worker has {there}.",
+            "Ask for fewer GPUs, or start a worker that has them.",
+        )
+    name, why = choose_engine(config.engine, cuda=there > 0, processes=config.gpus)
     child.events.log(why)
     engine = engine_module(name)
     engine.prepare(child.job_dir)

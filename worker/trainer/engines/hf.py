@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.domain.jobs.config import TrainConfig
+from app.domain.models.plan import Plan
+from worker.trainer import ranks
 
 NAME = "hf"
+#: How the names of precisions are called in torch.
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def prepare(job_dir: Path) -> None:  # noqa: ARG001 - this engine leaves nothing behind
@@ -18,36 +21,36 @@ def prepare(job_dir: Path) -> None:  # noqa: ARG001 - this engine leaves nothing
     import trl  # noqa: F401
 
 
-def load(folder: Path, config: TrainConfig, max_seq_length: int, *, four_bit: bool) -> Any:  # noqa: ARG001
-    """The base model: bfloat16 or 4-bit on CUDA, float32 on the CPU."""
+def load(folder: Path, settled: Plan, max_seq_length: int) -> Any:  # noqa: ARG001
+    """The base model: 16 or 4 bits on CUDA, float32 on the CPU."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    cuda = torch.cuda.is_available()
+    dtype = getattr(torch, _DTYPES[settled.precision])
     quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
     return AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=torch.bfloat16 if cuda else torch.float32,
-        quantization_config=quantisation if four_bit else None,
-        device_map={"": 0} if cuda else None,
-        attn_implementation="sdpa",
+        dtype=dtype,
+        quantization_config=quantisation if settled.four_bit else None,
+        device_map={"": ranks.rank()} if torch.cuda.is_available() else None,
+        attn_implementation=settled.attention,
         use_safetensors=True,
         local_files_only=True,
     )
 
 
-def attach_lora(model: Any, config: TrainConfig) -> Any:
+def attach_lora(model: Any, settled: Plan) -> Any:
     """A fresh adapter; its start depends on the seed set before."""
-    import torch
     from peft import LoraConfig, get_peft_model
 
+    config = settled.config
     # Not PEFT's prepare_model_for_kbit_training: it turns what is not in 4 bits, the vocabulary above all, to float32.
-    if torch.cuda.is_available():
+    if settled.gradient_checkpointing:
         model.enable_input_require_grads()
     lora = LoraConfig(
         r=config.lora_r,
@@ -78,16 +81,16 @@ def make_trainer(
     rows: tuple[Any, Any],
     collator: Any,
     callbacks: Sequence[Any],
+    *,
+    checkpointing: bool,
 ) -> Any:
-    """TRL's trainer; checkpoints of activations are kept on CUDA only, where memory is what is short."""
-    import torch
+    """TRL's trainer; with `checkpointing` each block is computed again on the way back, which saves memory."""
     from trl import SFTConfig, SFTTrainer
 
-    cuda = torch.cuda.is_available()
     settings = SFTConfig(
         **arguments,
-        gradient_checkpointing=cuda,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if cuda else None,
+        gradient_checkpointing=checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
     )
     trainer = SFTTrainer(
         model=model,

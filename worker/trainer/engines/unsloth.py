@@ -8,40 +8,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.domain.jobs.config import TrainConfig
+from app.domain.models.plan import Plan
 
 NAME = "unsloth"
+#: How the names of precisions are called in torch.
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def prepare(job_dir: Path) -> None:
     """Import Unsloth first of all; what it compiles goes into the job folder, not into the working directory."""
-    os.environ["UNSLOTH_COMPILE_LOCATION"] = str(job_dir / "unsloth_compiled_cache")
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(job_dir / "unsloth_compiled_cache"))
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     import unsloth  # noqa: F401
 
 
-def load(folder: Path, config: TrainConfig, max_seq_length: int, *, four_bit: bool) -> Any:
-    """The base model: bfloat16 or 4-bit on CUDA, float32 on the CPU."""
+def load(folder: Path, settled: Plan, max_seq_length: int) -> Any:
+    """The base model: 16 or 4 bits on CUDA, float32 on the CPU. Unsloth chooses the attention itself."""
     import torch
     from unsloth import FastLanguageModel
 
     model, _ = FastLanguageModel.from_pretrained(
         model_name=str(folder),
         max_seq_length=max_seq_length,
-        dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
-        load_in_4bit=four_bit,
-        use_gradient_checkpointing="unsloth",
-        random_state=config.seed,
+        dtype=getattr(torch, _DTYPES[settled.precision]),
+        load_in_4bit=settled.four_bit,
+        use_gradient_checkpointing=_checkpointing(settled),
+        random_state=settled.config.seed,
         trust_remote_code=False,
         local_files_only=True,
     )
     return model
 
 
-def attach_lora(model: Any, config: TrainConfig) -> Any:
+def _checkpointing(settled: Plan) -> str | bool:
+    """Unsloth's own kind, which moves what it keeps to the computer's memory."""
+    return "unsloth" if settled.gradient_checkpointing else False
+
+
+def attach_lora(model: Any, settled: Plan) -> Any:
     """A fresh adapter; its start depends on the seed."""
     from unsloth import FastLanguageModel
 
+    config = settled.config
     return FastLanguageModel.get_peft_model(
         model,
         r=config.lora_r,
@@ -49,7 +57,7 @@ def attach_lora(model: Any, config: TrainConfig) -> Any:
         lora_dropout=config.lora_dropout,
         target_modules=list(config.target_modules),
         bias="none",
-        use_gradient_checkpointing="unsloth",
+        use_gradient_checkpointing=_checkpointing(settled),
         random_state=config.seed,
     )
 
@@ -73,13 +81,15 @@ def make_trainer(
     rows: tuple[Any, Any],
     collator: Any,
     callbacks: Sequence[Any],
+    *,
+    checkpointing: bool,
 ) -> Any:
     """TRL's trainer as Unsloth patches it."""
     from trl import SFTConfig, SFTTrainer
 
     return SFTTrainer(
         model=model,
-        args=SFTConfig(**arguments),
+        args=SFTConfig(**arguments, gradient_checkpointing=checkpointing),
         processing_class=tokenizer,
         train_dataset=rows[0],
         eval_dataset=rows[1],
