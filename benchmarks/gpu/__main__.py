@@ -15,11 +15,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.cells import ALL, CORE, ENGINES, Cell, job_folder
+from benchmarks.gpu.cells import ALL, BUSY, CORE, ENGINES, Cell, job_folder
+from benchmarks.gpu.field import Runner, run_field
 from benchmarks.gpu.runs import ROOT, measured
 from benchmarks.gpu.table import bare_ratio, table
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth", "unsloth_zoo", "triton")
+#: Of the trainer and the bare script; the fewest that say something.
+_BARE_PAIRS = 5
 
 
 class Results:
@@ -103,6 +106,23 @@ def one(run: Planned, work: Path, results: Results, *, timed: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def together(plans: list[Planned], work: Path, results: Results, after: Path | None) -> None:
+    """Make these runs as one field: loaded side by side, timed one after the other."""
+    runners = []
+    for n, run in enumerate(plans):
+        model = model_folder(run.cell.model, work)
+        folder = job_folder(work / f"run-{time.time_ns()}-{n}", run.cell, run.engine, model)
+        runners.append(Runner(run.cell, run.label, run.pair, folder, run.module, brief=run.label not in ENGINES))
+
+    def done(runner: Runner, numbers: dict[str, Any]) -> None:
+        front = {"cell": runner.cell.name, "engine": runner.label, "pair": runner.pair, "timed": True, "field": True}
+        results.add(front | numbers)
+        print(json.dumps(front | {k: v for k, v in numbers.items() if k not in ("speeds", "losses")}), flush=True)
+        shutil.rmtree(runner.folder, ignore_errors=True)
+
+    run_field(runners, done, after)
+
+
 def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
@@ -112,12 +132,18 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("/tmp/tunedeck-gpu"))  # noqa: S108 - scratch, by default
     parser.add_argument("--results", "--append", type=Path, default=Path("gpu-results.json"))
     parser.add_argument("--shared", action="store_true", help="other work runs on the GPU too: only memory counts")
+    parser.add_argument("--field", type=int, default=0, help="load so many runs side by side, and time each alone")
+    parser.add_argument("--after", type=Path, help="with --field: a file that must be there before anything is timed")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no run after this many seconds")
     wish = parser.parse_args()
     results = Results(wish.results)
     began = time.monotonic()
     wish.work.mkdir(parents=True, exist_ok=True)
-    for run in _plan(wish):
+    missing = [run for run in _plan(wish) if not results.has(run.cell.name, run.label, run.pair)]
+    while wish.field and missing and time.monotonic() - began < wish.seconds:
+        together(missing[: wish.field], wish.work, results, wish.after)
+        missing = missing[wish.field :]
+    for run in missing:
         if time.monotonic() - began < wish.seconds:
             one(run, wish.work, results, timed=not wish.shared)
     print("\n" + " · ".join(f"{name} {value}" for name, value in results.data["machine"].items()))
@@ -128,14 +154,14 @@ def main() -> int:
 
 def _plan(wish: argparse.Namespace) -> list[Planned]:
     """Engines in turn within a pair, pairs one after the other."""
-    groups = {"core": CORE, "all": ALL, "bare": CORE[:1], "table": ()}
+    sides = [(engine, engine, "worker.trainer") for engine in ENGINES]
+    groups: dict[str, tuple[Cell, ...]] = {"core": CORE, "all": ALL, "bare": (), "table": ()}
     cells = [cell for cell in ALL if cell.name in wish.only] or groups[wish.what]
+    plans = [Planned(c, e, label, p, m) for p in range(wish.pairs) for c in cells for e, label, m in sides]
     if wish.what == "bare":
-        sides = (("ours", "worker.trainer"), ("bare", "benchmarks.gpu.bare"))
-        return [
-            Planned(c, "unsloth", label, p, module) for p in range(wish.pairs) for c in cells for label, module in sides
-        ]
-    return [Planned(c, engine, engine, p) for p in range(wish.pairs) for c in cells for engine in ENGINES]
+        pairs = (("ours", "worker.trainer"), ("bare", "benchmarks.gpu.bare"))
+        plans += [Planned(BUSY, "unsloth", label, p, m) for p in range(_BARE_PAIRS) for label, m in pairs]
+    return plans
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Answers of the model that was just trained, against a fresh load of the adapter it saved.
 
 python -m benchmarks.gpu.answers asked JOB_DIR OUT            train with the job's engine, ask, write the token ids
-python -m benchmarks.gpu.answers fresh JOB_DIR OUT ASKED      plain transformers + PEFT: ask again, and compare
+python -m benchmarks.gpu.answers fresh JOB_DIR OUT ASKED      plain transformers + PEFT: would it have chosen the same?
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.trainer.protocol import Control, Emitter
 from worker.trainer.specs import ADAPTER_DIR, TrainSpec, read_spec
 
 COUNT = 200
-NEW_TOKENS = 24
+NEW_TOKENS = 16
 _ABOUT = (
     "the sea", "bread", "winter", "my brother", "a long journey", "Paris", "the moon", "money", "music",
     "an old house", "the law", "sleep", "a lost key", "the number seven", "gravity", "tea", "football", "Rome",
@@ -50,11 +50,12 @@ def asked(job_dir: Path, out: Path) -> None:
     folder = Path(spec.config.base_model)
     chat = recipe.load_chat(folder)
     tokens = recipe.load_tokens(chat, child, spec.config.max_seq_length, None)
-    model = recipe._load(folder, spec.config, tokens.max_seq_length, engine, child)  # noqa: SLF001 - its very steps
+    settled = recipe._settle(folder, spec, tokens, engine, child)  # noqa: SLF001 - its very steps
+    model = recipe._load(folder, settled, tokens.max_seq_length, engine, child)  # noqa: SLF001
     set_seed(spec.config.seed)
-    model = engine.attach_lora(model, spec.config)
+    model = engine.attach_lora(model, settled)
     recipe._before(model, chat, tokens, spec, engine, child)  # noqa: SLF001
-    recipe._train(model, chat, tokens, spec, engine, child)  # noqa: SLF001
+    recipe._train(model, chat, tokens, spec, settled, engine, child)  # noqa: SLF001
     recipe._save_adapter(model, chat, spec.config, engine, child)  # noqa: SLF001
     with engine.answering(model):
         out.write_text(json.dumps(_all(model, chat)))
@@ -78,12 +79,13 @@ def _all(model: Any, chat: Any) -> list[list[int]]:
 
 
 def fresh(job_dir: Path, out: Path, asked_file: Path) -> None:
-    """Ask a fresh load, count equal tokens, and look at the first difference of each answer."""
+    """At each token of the answers: the choice of a fresh load that reads them in one pass."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     from worker.trainer.chat import load_chat
+    from worker.trainer.reread import gaps_of
 
     spec = read_spec(job_dir, TrainSpec)
     base = Path(spec.config.base_model)
@@ -93,33 +95,19 @@ def fresh(job_dir: Path, out: Path, asked_file: Path) -> None:
         base, dtype=torch.bfloat16 if cuda else torch.float32, device_map={"": 0} if cuda else None
     )
     model = PeftModel.from_pretrained(model, str(job_dir / ADAPTER_DIR)).eval()
-    theirs, ours = json.loads(asked_file.read_text()), _all(model, chat)
-    same = compared = equal_answers = 0
     gaps: list[float] = []
-    for question, one, two in zip(questions(), theirs, ours, strict=True):
-        until = next((n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
-        same, compared = same + until, compared + until + (one != two)
-        equal_answers += one == two
-        if one != two:
-            gaps.append(_gap(model, chat, question, two[:until], one[until : until + 1]))
+    tokens = 0
+    for question, answer in zip(questions(), json.loads(asked_file.read_text()), strict=True):
+        found = gaps_of(model, chat.ids(chat.prompt("", question)), answer)
+        tokens += len(found)
+        gaps += [gap for gap in found if gap > 0]
     verdict = {
-        "answers": len(ours),
-        "equal answers": equal_answers,
-        "tokens compared, up to the first difference": compared,
-        "equal tokens": same / compared,
-        "gaps at the first differences, in nats": [round(gap, 3) for gap in sorted(gaps)],
+        "answers": COUNT,
+        "tokens": tokens,
+        "equal tokens": 1 - len(gaps) / tokens,
+        "gaps where another token would have been chosen, in nats": [round(gap, 3) for gap in sorted(gaps)],
     }
     out.write_text(json.dumps({"verdict": verdict}))
-
-
-def _gap(model: Any, chat: Any, question: str, so_far: list[int], other: list[int]) -> float:
-    """How much less likely the fresh load holds the other's token than its own best one."""
-    import torch
-
-    ids = torch.tensor([chat.ids(chat.prompt("", question)) + so_far], device=model.device)
-    with torch.inference_mode():
-        logs = model(input_ids=ids).logits[0, -1].float().log_softmax(-1)
-    return float(logs.max() - (logs[other[0]] if other else logs.min()))
 
 
 if __name__ == "__main__":

@@ -112,8 +112,6 @@ def _arguments(spec: TrainSpec, job_dir: Path, length: int) -> Any:
     import torch
     from trl import SFTConfig
 
-    from worker.trainer.settings import optimizer
-
     config, cuda = spec.config, torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(job_dir / "bare"),
@@ -122,7 +120,7 @@ def _arguments(spec: TrainSpec, job_dir: Path, length: int) -> Any:
         per_device_train_batch_size=config.per_device_train_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         warmup_steps=config.warmup_steps,
-        optim=optimizer(config, cuda=cuda),
+        optim="adamw_8bit" if cuda else "adamw_torch",
         weight_decay=config.weight_decay,
         seed=config.seed,
         max_length=length,

@@ -29,16 +29,30 @@ class Cell:
     warm_up: int = 4
     batch: int = 2
     accumulation: int = 4
+    #: Of activations.
+    checkpointing: str = "on"
 
     @property
     def name(self) -> str:
         """As `--only` takes it."""
         return "-".join(
-            filter(None, (self.model, str(self.length), self.load_in, self.rows if self.rows != "full" else ""))
+            filter(
+                None,
+                (
+                    self.model,
+                    str(self.length),
+                    self.load_in,
+                    self.rows if self.rows != "full" else "",
+                    f"batch{self.batch}" if self.batch != 2 else "",
+                    "once" if self.checkpointing == "off" else "",
+                ),
+            )
         )
 
 
-CORE = (Cell("1b", 2048, steps=12), Cell("8b", 2048, "4bit", steps=5, warm_up=3))
+CORE = (Cell("1b", 2048, steps=8), Cell("8b", 2048, "4bit", steps=5, warm_up=3))
+#: Keeps the card busy: steps of small batches are as long as the processor takes to launch them, which varies.
+BUSY = Cell("1b", 2048, steps=6, warm_up=2, batch=8, accumulation=2)
 ALL = (
     *CORE,
     Cell("smol", 512, steps=16),
@@ -54,6 +68,10 @@ ALL = (
     Cell("8b", 2048, "none", steps=5, warm_up=3),
     Cell("8b", 2048, "4bit", rows="short"),
     Cell("8b", 2048, "4bit", rows="packed", steps=5, warm_up=3),
+    Cell("smol", 2048, checkpointing="off"),
+    Cell("1b", 512, checkpointing="off"),
+    Cell("1b", 2048, checkpointing="off"),
+    Cell("8b", 2048, "4bit", steps=5, warm_up=3, checkpointing="off"),
 )
 
 
@@ -86,6 +104,8 @@ def job_folder(folder: Path, cell: Cell, engine: str, model: Path, **changes: An
         "per_device_train_batch_size": cell.batch,
         "gradient_accumulation_steps": cell.accumulation,
         "packing": cell.rows == "packed",
+        "gradient_checkpointing": cell.checkpointing,
+        "fit_memory": False,
         "save_steps": total,
         "validation_split": 0.0,
     }

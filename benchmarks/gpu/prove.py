@@ -18,39 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.cells import ENGINES, Cell, job_folder
+from benchmarks.gpu.cells import ENGINES
+from benchmarks.gpu.jobs import SAMPLES, Found, sample_job
+from benchmarks.gpu.limits import out_of_memory, starts
 from benchmarks.gpu.runs import ROOT, events_of, run
-from worker.trainer.protocol import Answer, Checkpoint, Done, Error, Log, Metric, write_control
-from worker.trainer.specs import TRAIN_ROWS, VALIDATION_ROWS, TrainSpec, read_spec, write_spec
-
-SAMPLES = {"messages": "fortune_teller.jsonl", "reasoning": "fortune_teller_reasoning.jsonl"}
-QUESTIONS = [{"prompt": "What is the capital of France?"}, {"prompt": "Will I be happy next year?"}]
-Found = dict[str, Any]
-
-
-def sample_job(work: Path, name: str, sample: str, **changes: Any) -> Path:
-    """A fine-tune of SmolLM2 on one of the sample sets, every tenth row held out."""
-    folder = work / f"prove-{name}-{time.time_ns()}"
-    cell = Cell("smol", 1024, changes.pop("load_in", "none"))
-    settings = {"max_steps": 24, "learning_rate": 1e-3, "max_new_tokens": 48, "eval_steps": 12, "save_steps": 12}
-    engine = changes.pop("engine")
-    job_folder(folder, cell, engine, work / "smol", **({"questions": QUESTIONS} | settings | changes))
-    lines = canonical_rows(sample)
-    (folder / TRAIN_ROWS).write_text("".join(line for n, line in enumerate(lines) if n % 10))
-    (folder / VALIDATION_ROWS).write_text("".join(line for n, line in enumerate(lines) if not n % 10))
-    return folder
-
-
-def canonical_rows(sample: str) -> list[str]:
-    """The sample's rows as the intake would write them."""
-    out = []
-    for line in (ROOT / "samples" / SAMPLES[sample]).read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if "messages" not in row:
-            answer = {"role": "assistant", "content": row["Response"], "reasoning": row["Complex_CoT"]}
-            row = {"messages": [{"role": "user", "content": row["Question"]}, answer]}
-        out.append(json.dumps(row, ensure_ascii=False) + "\n")
-    return out
+from worker.trainer.protocol import Answer, Checkpoint, Error, Log, Metric, Score, write_control
+from worker.trainer.specs import VALIDATION_ROWS, TrainSpec, read_spec, write_spec
 
 
 def same_start(work: Path) -> Found:
@@ -66,6 +39,16 @@ def same_start(work: Path) -> Found:
     return dict(zip(map("-".join, wanted), together([partial(one, *words) for words in wanted]), strict=True))
 
 
+def half_precision(work: Path) -> Found:
+    """float16, as on cards without bfloat16: the same tokens and nearly the same losses as in bfloat16."""
+
+    def one(engine: str, precision: str) -> Found:
+        return _summary(run(sample_job(work, "half", "messages", engine=engine, precision=precision))[0])
+
+    wanted = [(engine, precision) for engine in ENGINES for precision in ("fp16", "bf16")]
+    return dict(zip(map("-".join, wanted), together([partial(one, *words) for words in wanted]), strict=True))
+
+
 def together(tasks: list[Callable[[], Any]]) -> list[Any]:
     """All at once, each in a process of its own: nothing is timed here."""
     with ThreadPoolExecutor(len(tasks)) as pool:
@@ -78,6 +61,7 @@ def _summary(events: list[Any]) -> Found:
         "tokens": next((e.message for e in events if isinstance(e, Log) and "to train on" in e.message), ""),
         "losses": losses[:4] + losses[-1:],
         "eval": [round(e.values["eval_loss"], 4) for e in events if isinstance(e, Metric) and "eval_loss" in e.values],
+        "reread": [f"{e.side} {e.value:.4f}" for e in events if isinstance(e, Score) and e.name == "answers_reread"],
         "answers": [f"{e.side} {e.text[:90]}" for e in events if isinstance(e, Answer)],
         "end": [e.message for e in events if isinstance(e, Error)] or type(events[-1]).__name__,
         "warnings": [e.message for e in events if isinstance(e, Log) and e.level != "info"],
@@ -171,39 +155,6 @@ def _module(*words: str) -> None:
         raise RuntimeError(result.stderr[-3000:])
 
 
-def out_of_memory(work: Path) -> Found:
-    """A job whose logits alone are too large, beside one that goes on; afterwards all the memory is back."""
-    import torch
-
-    free, _ = torch.cuda.mem_get_info()
-    cell = Cell("1b", 8192, batch=64, accumulation=1, steps=2, warm_up=1)
-    big = job_folder(work / f"oom-{time.time_ns()}", cell, "hf", work / "1b")
-    neighbour = sample_job(work, "neighbour", "messages", engine="hf", max_steps=30)
-    beside = subprocess.Popen([sys.executable, "-c", _BESIDE.format(root=str(ROOT), folder=str(neighbour))])
-    events, _ = run(big)
-    error = next((event for event in events if isinstance(event, Error)), None)
-    beside.wait(timeout=300)
-    time.sleep(2)
-    after, _ = torch.cuda.mem_get_info()
-    done = [event for event in events_of(neighbour) if isinstance(event, Done)]
-    return {
-        "class": error.error_class if error else "no error",
-        "message": error.message if error else "",
-        "advice": error.advice if error else "",
-        "neighbour": done[-1].outcome if done else "did not end",
-        "free before": free,
-        "free after": after,
-    }
-
-
-_BESIDE = """import sys
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from benchmarks.gpu.runs import run
-run(Path({folder!r}))
-"""
-
-
 def adapters(work: Path) -> Found:
     """Sizes of what was kept, to be merged and turned into GGUF elsewhere."""
     return {f.parent.name: f.stat().st_size for f in sorted((work / "keep").rglob("adapter_model.safetensors"))}
@@ -215,6 +166,8 @@ CHECKS: dict[str, Callable[[Path], Found]] = {
     "packing": packing,
     "true_answers": true_answers,
     "out_of_memory": out_of_memory,
+    "half_precision": half_precision,
+    "starts": starts,
     "adapters": adapters,
 }
 

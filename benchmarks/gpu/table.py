@@ -14,15 +14,17 @@ Result = dict[str, Any]
 def table(results: list[Result]) -> str:
     """One line a cell: both engines' medians over the pairs, and their ratios."""
     head = (
-        "| model | loaded as | sequence | rows | plain tokens/s | Unsloth tokens/s | speed | plain GiB | Unsloth GiB "
-        "| memory | first step plain / Unsloth | timed runs |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+        "| model | loaded as | sequence | rows | activations | plain tokens/s | Unsloth tokens/s | speed "
+        "| plain GiB | Unsloth GiB | memory | first step plain / Unsloth | timed runs |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *(_line(cell, results) for cell in ALL)])
 
 
 def _line(cell: Cell, results: list[Result]) -> str:
     loaded = {"none": "bfloat16", "4bit": "4-bit"}[cell.load_in]
-    front = f"| {cell.model} | {loaded} | {cell.length} | {cell.rows} |"
+    again = {"on": "twice", "off": "once"}[cell.checkpointing]
+    front = f"| {cell.model} | {loaded} | {cell.length} | {cell.rows} | {again} |"
     plain, unsloth = (_of(cell, engine, results) for engine in ("hf", "unsloth"))
     if not plain and not unsloth:
         return front + " not run | | | | | | | |"
@@ -59,7 +61,7 @@ def _of(cell: Cell, engine: str, results: list[Result]) -> list[Result]:
 
 def _median(runs: list[Result], name: str) -> float:
     """Times count only where the machine was not shared; memory counts always."""
-    found = [run[name] for run in runs if name == "peak_allocated" or run["timed"]]
+    found = [run[name] for run in runs if name in run and (name == "peak_allocated" or run["timed"])]
     return statistics.median(found) if found else 0.0
 
 
