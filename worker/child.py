@@ -99,13 +99,14 @@ def _guarded(body: Callable[[Child], None], child: Child, explain: Explain | Non
         outcomes = {"pause": "paused", "cancel": "cancelled", "drain": "drained"}
         child.events.emit(Done.model_validate({"outcome": outcomes[stop.action]}))
     except BaseException as exc:  # noqa: BLE001 - whatever it was, the person is told
-        child.events.emit(_as_error(exc, explain, child.secrets))
+        child.events.emit(as_error(exc, explain, child.secrets))
         traceback.print_exc()
         return 1
     return 0
 
 
-def _as_error(exc: BaseException, explain: Explain | None, secrets: dict[str, str]) -> Error:
+def as_error(exc: BaseException, explain: Explain | None, secrets: dict[str, str]) -> Error:
+    """The `error` line of an exception, with every secret masked."""
     known = exc if isinstance(exc, JobError) else explain(exc) if explain else None
     if known is None:
         known = JobError(
@@ -152,9 +153,14 @@ def _watch(child: Child, pipe: IO[str]) -> None:
 
 
 def _listen(pipe: IO[str], heard: list[float]) -> None:
-    for _ in pipe:
-        heard[0] = time.monotonic()
+    for line in pipe:
+        heard[0] = _said_at(line)
     heard[0] = float("-inf")  # the runner is gone
+
+
+def _said_at(line: str) -> float:
+    """A process that was frozen finds renewals in its pipe that are long out of date; both read the same clock."""
+    return float(line) if line.strip() else time.monotonic()
 
 
 def end_group() -> None:

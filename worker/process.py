@@ -30,8 +30,8 @@ MODULES = {
 _PASSED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OMP_WAIT_POLICY",
-    "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS",
+    "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS",
 )  # fmt: skip
 _PASSED_PREFIXES = ("UNSLOTH_", "NCCL_", "OPENBLAS_")
 
@@ -143,8 +143,8 @@ class ChildProcess:
             return False
 
     def renew(self) -> None:
-        """Tell the child that its lease goes on."""
-        self._own.say("")
+        """Tell the child that its lease goes on, and when this was said: it may be read much later."""
+        self._own.say(repr(time.monotonic()))
 
     def ask(self, action: ControlAction) -> None:
         """Step one of stopping: the flag. A stronger wish replaces a weaker one."""

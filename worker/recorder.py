@@ -14,7 +14,7 @@ from app.core.context import Context
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import DatasetState
 from app.domain.errors import InvalidError
-from app.domain.jobs import fence
+from app.domain.jobs import checkpoints, fence
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.launch import launch_training
@@ -62,8 +62,8 @@ class Recorder:
     def _key(self, name: str) -> str:
         return self._ctx.storage.key(self.folder / name)
 
-    def store(self, session: Session, events: list[protocol.Event], old_tail: int, new_tail: int) -> None:
-        """All of `events`, or nothing. Raises `fence.FencedError`."""
+    def store(self, session: Session, events: list[protocol.Event], old_tail: int, new_tail: int) -> list[str]:
+        """All of `events`, or nothing. Returns keys of checkpoints that are no longer kept. Raises `FencedError`."""
         logged = [event for event in events if event.kind not in _UNLOGGED_KINDS]
         own = fence.Ownership(self._id, self._job.attempt)
         seq = fence.open_gate(session, own, count=len(logged), old_tail=old_tail, new_tail=new_tail)
@@ -72,6 +72,8 @@ class Recorder:
         for event in events:
             self._apply(session, event)
         self._ctx.bells.changed(session, self._id)
+        saved = any(isinstance(event, protocol.Checkpoint) for event in events)
+        return checkpoints.keep(session, self._id) if saved else []
 
     def _log(self, session: Session, events: list[protocol.Event], seq: int) -> None:
         rows = []
@@ -137,7 +139,7 @@ class Recorder:
             "step": event.step,
             "storage_key": self._key(event.path),
         }
-        rest = {"size": event.size, "reason": event.reason, "created_at": event.at}
+        rest = {"size": event.size, "reason": event.reason, "created_at": event.at, "eval_loss": event.eval_loss}
         upsert(session, Checkpoint, [row | rest])
         self._set(session, losses=0, step=event.step)
 

@@ -1,6 +1,7 @@
 """Claims a job, runs its child, stores what the child says, keeps the lease, and writes how it ended.
 
 Every write is fenced by the attempt: once the job belongs to someone else, the child is ended and nothing is written.
+Longer than most files here: an attempt is one story, from the claim to the final state.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import pydantic
 import sqlalchemy as sa
 
 from app.core.context import Context
+from app.core.logging import about_job
 from app.core.storage import StorageError
-from app.domain.errors import DomainError
+from app.domain.errors import DomainError, NoSpaceError
 from app.domain.jobs import fence, service
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import JobKind, JobState
+from app.domain.space.estimate import ADVICE
+from app.domain.workers import service as workers
+from worker.endings import failure, killed, parse_lines, passing
 from worker.process import ChildProcess
 from worker.recorder import Recorder
+from worker.room import need_room
 from worker.standby import StandBy
 from worker.trainer import checkpoints, protocol
 from worker.transfers import Publisher, carry, fetch
@@ -64,7 +69,8 @@ class Runner:
                     self._ctx.bells.changed(session, job.id or 0)
             if job is None:
                 break
-            log.info("%s %s: attempt %s begins (%s)", job.kind, job.id, job.attempt, job.name)
+            about = {"job": job.id, "attempt": job.attempt}
+            log.info("%s %s: attempt %s begins (%s)", job.kind, job.id, job.attempt, job.name, extra=about)
             Run(self._ctx, job, self._draining, self._standby).run()
             count += 1
         return count
@@ -91,13 +97,14 @@ class Run:
 
     def run(self) -> None:
         """From the claim to the final state."""
-        try:
-            self._work()
-        except fence.FencedError:
-            log.warning("%s %s: attempt %s was fenced off", self._job.kind, self._job.id, self._job.attempt)
-        finally:
-            if self._child is not None:
-                self._child.close()
+        with about_job(self._own.job_id, self._own.attempt):
+            try:
+                self._work()
+            except fence.FencedError:
+                log.warning("%s %s: attempt %s was fenced off", self._job.kind, self._job.id, self._job.attempt)
+            finally:
+                if self._child is not None:
+                    self._child.close()
 
     def _work(self) -> None:
         try:
@@ -110,9 +117,7 @@ class Run:
             raise
         except Exception as exc:
             log.exception("%s %s: attempt %s broke off", self._job.kind, self._job.id, self._job.attempt)
-            self._give_up(
-                _failure("bug", f"{type(exc).__name__}: {exc}"[:2000], _BUG, traceback.format_exc()[-20_000:])
-            )
+            self._give_up(failure("bug", f"{type(exc).__name__}: {exc}"[:2000], _BUG, traceback.format_exc()[-20_000:]))
 
     def _start(self) -> bool:
         try:
@@ -120,11 +125,13 @@ class Run:
                 self._write_end(lambda session: fence.finish(session, self._own, _OUTCOMES[self._wish or "drain"]))
                 return False
             self._launch()
+        except NoSpaceError as exc:
+            error = failure("disk_full", exc.message, ADVICE)
         except DomainError as exc:
-            error = _failure("bad_data", exc.message)
+            error = failure("bad_data", exc.message)
         except OSError as exc:
             advice = "Free some space on the worker's disk, then retry the job."
-            error = _failure("disk_full", f"The job folder can't be written: {exc}.", advice)
+            error = failure("disk_full", f"The job folder can't be written: {exc}.", advice)
         else:
             return True
         self._write_end(lambda session: fence.fail(session, self._own, error))
@@ -169,6 +176,7 @@ class Run:
     def _prepare(self) -> bool:
         """Fill the job folder; False when the job was called off meanwhile."""
         with self._ctx.db.session() as session:
+            need_room(self._ctx, session, self._job)
             space = Workspace(self._ctx, session, self._job)
             self._dir = space.prepare()
         self._secrets = space.secrets
@@ -206,14 +214,15 @@ class Run:
         try:
             with self._ctx.db.session(write=True) as session:
                 state = fence.beat(session, self._own)
+                drained = workers.is_draining(session, self._job.worker, self._job.queue)
         except sa.exc.DBAPIError as exc:
-            if not _passing(exc):
+            if not passing(exc):
                 raise
             log.warning("The lease of job %s could not be renewed: %s", self._job.id, exc)
             self._last_beat = time.monotonic() - self._ctx.settings.worker.beat_seconds / 2
             return
         self._last_beat = time.monotonic()
-        self._wish = _CONTROL.get(state) or ("drain" if self._draining() else None)
+        self._wish = _CONTROL.get(state) or ("drain" if drained or self._draining() else None)
         if self._child is not None:
             self._child.renew()
             if self._wish is not None:
@@ -235,20 +244,20 @@ class Run:
         whole = data[: data.rfind(b"\n") + 1]
         if not whole:
             return False
-        self._store(_parse(whole), self._tail + len(whole))
+        self._store(parse_lines(whole), self._tail + len(whole))
         self._last_store = time.monotonic()
         return True
 
     def _store(self, events: list[protocol.Event], new_tail: int) -> None:
         events = self._publisher.publish(events)
-        pause = 0.1
+        pause, old = 0.1, list[str]()
         while True:
             try:
                 with self._ctx.db.session(write=True) as session:
-                    self._recorder.store(session, events, self._tail, new_tail)
+                    old = self._recorder.store(session, events, self._tail, new_tail)
                 break
             except sa.exc.DBAPIError as exc:
-                if not _passing(exc):
+                if not passing(exc):
                     raise
                 log.warning("Events of job %s could not be stored yet: %s", self._job.id, exc)
                 time.sleep(pause)
@@ -256,6 +265,7 @@ class Run:
                 if self._is_stored(new_tail):
                     break
         self._tail = new_tail
+        self._publisher.drop(old)
         for event in events:
             if isinstance(event, protocol.Done | protocol.Error):
                 self._end = event
@@ -267,19 +277,19 @@ class Run:
                 with self._ctx.db.session() as session:
                     return fence.stored_tail(session, self._own) >= new_tail
             except sa.exc.DBAPIError as exc:
-                if not _passing(exc):
+                if not passing(exc):
                     raise
                 time.sleep(1.0)
 
     def _finish(self) -> None:
         end, code = self._end, self._running.exit_code()
         if isinstance(end, protocol.Error):
-            error = _failure(end.error_class, end.message, end.advice, end.traceback)
+            error = failure(end.error_class, end.message, end.advice, end.traceback)
             state = self._write_end(lambda session: fence.fail(session, self._own, error))
         elif isinstance(end, protocol.Done) and code == 0:
             state = self._write_end(lambda session: fence.finish(session, self._own, end.outcome))
         else:
-            error = _killed(code, self._running.last_output())
+            error = killed(code, self._running.last_output())
             most = self._ctx.settings.worker.max_losses
             state = self._write_end(lambda session: fence.lose(session, self._own, max_losses=most, error=error))
         log.info("%s %s: attempt %s ended, now %s", self._job.kind, self._job.id, self._job.attempt, state)
@@ -287,7 +297,7 @@ class Run:
     def _leave_unstored(self, exc: StorageError) -> None:
         """What was made stays on this host. Another attempt goes on from what is stored, unless it is no use to try."""
         advice = "Look at the storage with `tunedeck doctor` on the worker's host, then run the job again. "
-        error = _failure("storage_unreachable", str(exc), advice + f"What was made stays in {self._recorder.folder}.")
+        error = failure("storage_unreachable", str(exc), advice + f"What was made stays in {self._recorder.folder}.")
         self._give_up(error, at_once=exc.lasting)
 
     def _give_up(self, error: dict[str, Any], *, at_once: bool = False) -> None:
@@ -308,36 +318,7 @@ class Run:
                     self._ctx.bells.changed(session, self._own.job_id)
                 return state
             except sa.exc.DBAPIError as exc:
-                if not _passing(exc):
+                if not passing(exc):
                     raise
                 log.warning("The end of job %s could not be stored yet: %s", self._job.id, exc)
                 time.sleep(1.0)
-
-
-def _passing(exc: sa.exc.DBAPIError) -> bool:
-    """Whether it is the database's trouble, which passes: away, busy, restarted, or it dropped an idle connection."""
-    return exc.connection_invalidated or isinstance(exc, sa.exc.OperationalError | sa.exc.InternalError)
-
-
-def _parse(data: bytes) -> list[protocol.Event]:
-    events = []
-    for line in data.splitlines():
-        try:
-            events.append(protocol.parse(line))
-        except pydantic.ValidationError:
-            text = line[:500].decode("utf-8", "replace")
-            events.append(protocol.Log(level="warning", message=f"A line that is no event was passed over: {text}"))
-    return events
-
-
-def _failure(error_class: str, message: str, advice: str = "", traceback: str = "") -> dict[str, Any]:
-    return {"class": error_class, "message": message, "advice": advice, "traceback": traceback}
-
-
-def _killed(code: int | None, output: str) -> dict[str, Any]:
-    if code is not None and code < 0:
-        how = f"by signal {-code}" + (" (often: the machine ran out of memory)" if code == -9 else "")
-    else:
-        how = f"with exit code {code}"
-    advice = "If it happens again: a smaller batch size, a shorter maximum length or a smaller model needs less memory."
-    return _failure("killed", f"The process of this job ended {how}, without a word.", advice, output)

@@ -15,6 +15,7 @@ from app.domain.datasets.split import validation_rows
 from app.domain.errors import ConflictError, NotFoundError
 from app.domain.evaluations.service import SIDES, answer_pairs, scores
 from app.domain.exports.service import file_stem, list_artifacts
+from app.domain.jobs import checkpoints
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Artifact, Job
@@ -109,6 +110,7 @@ class Workspace:
             config=config,
             model=self._model(config.base_model, config.revision),
             resume_from=self._ctx.storage.path(last.storage_key) if last else None,
+            best_loss=checkpoints.best_loss(self._session, job.id or 0),
             start_from=self._ctx.storage.path(start) if start else None,
             answered=tuple(answered),
             threads=self._ctx.settings.worker.threads,

@@ -9,7 +9,7 @@ import redis
 from sqlalchemy.orm import Session
 
 from app.core.db import after_commit
-from app.core.queue import Doorbell
+from app.core.queue import Doorbell, Rest
 
 CHANNEL = "tunedeck:live"
 log = logging.getLogger(__name__)
@@ -20,14 +20,18 @@ class Bell:
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+        self._rest = Rest()
         self._silent = False
 
     def ring(self, job_id: int) -> None:
         """Tell listeners to look at job `job_id`."""
+        if self._rest.goes_on():
+            return
         try:
             self._redis.publish(CHANNEL, job_id)
             self._silent = False
         except redis.RedisError as exc:
+            self._rest.after(exc)
             if not self._silent:
                 log.warning("The broker does not answer (%s); pages follow by their safety poll.", exc)
             self._silent = True

@@ -10,15 +10,13 @@ import signal
 import socket
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from app.core.context import Context, make_context
-from app.core.settings import Settings
-from app.core.storage import StorageError
+from app.core.context import Context
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import DatasetState
 from app.domain.exports.service import list_artifacts
@@ -31,31 +29,11 @@ from app.domain.jobs.states import JobKind
 from app.domain.jobs.sweeper import Sweeper
 from app.main import create_app
 from tests.tiny_model import tiny_rows
+from tests.worker.conftest import NOWHERE, NewHost
 from tests.worker.test_intake_job import GOOD, lines, upload
 from tests.worker.test_training_job import job_of, run_to_rest, run_until_lost, trainer_of, when_at_step
 from worker import transfers
-from worker.recorder import Recorder
 from worker.runner import Runner
-from worker.trainer import protocol
-
-NewHost = Callable[..., Context]
-NOWHERE = "http://127.0.0.1:1"
-
-
-@pytest.fixture
-def new_host(s3_settings: Settings, migrated_sqlite: Path, tmp_path: Path) -> Iterator[NewHost]:
-    """A host with an empty data folder of its own."""
-    shutil.copyfile(migrated_sqlite, tmp_path / "shared.db")
-    made: list[Context] = []
-
-    def host(name: str, **changes: str) -> Context:
-        own = {"data_dir": tmp_path / name, "database_url": f"sqlite:///{tmp_path}/shared.db"}
-        made.append(make_context(s3_settings.model_copy(update=own | changes), worker=True))
-        return made[-1]
-
-    yield host
-    for ctx in made:
-        ctx.db.dispose()
 
 
 def upload_by_web(ctx: Context) -> int:
@@ -103,7 +81,7 @@ def test_a_training_lost_on_one_host_goes_on_from_its_checkpoint_on_another(
     shutil.rmtree(first.settings.files_dir)
 
     done = run_to_rest(second, job_id)
-    assert (done.state, done.step, done.attempt) == ("succeeded", last.step + 4, 2)
+    assert (done.state, done.step, done.attempt) == ("succeeded", last.step + 2, 2)
     assert content(second.storage.path(last.storage_key)) == sealed
     shutil.rmtree(second.settings.files_dir)
     check_the_download(new_host("third"), job_id)
@@ -111,12 +89,12 @@ def test_a_training_lost_on_one_host_goes_on_from_its_checkpoint_on_another(
 
 
 def shorten(ctx: Context, job_id: int) -> Checkpoint:
-    """Four steps more from the last checkpoint, and no wait before them."""
+    """Two steps more, one checkpoint, from the last checkpoint, and no wait before them."""
     with ctx.db.session(write=True) as session:
         last = jobs.newest_checkpoint(session, job_id)
         assert last is not None
         job = session.get_one(Job, job_id)
-        job.config, job.not_before = job.config | {"max_steps": last.step + 4}, None
+        job.config, job.not_before = job.config | {"max_steps": last.step + 2}, None
         return last
 
 
@@ -208,39 +186,3 @@ def when_uploading(ctx: Context, act: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread
-
-
-def test_a_scheduled_checkpoint_that_can_not_be_uploaded_does_not_count(
-    new_host: NewHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfers, "PAUSES", ())
-    ctx = new_host("a", s3_endpoint=NOWHERE)
-    publisher, made = publisher_of(ctx)
-    (said,) = publisher.publish([made(1, "schedule")])
-    assert isinstance(said, protocol.Log)
-    assert "step 1 does not count. The storage s3://" in said.message
-    with pytest.raises(StorageError):
-        publisher.publish([made(2, "pause")])
-
-
-def test_only_the_newest_checkpoints_of_a_run_stay_on_s3(new_host: NewHost) -> None:
-    ctx = new_host("a")
-    publisher, made = publisher_of(ctx)
-    for step in range(1, 6):
-        assert publisher.publish([made(step, "schedule")])[0].kind == "checkpoint"
-    kinds = [event.kind for event in publisher.publish([made(6, "schedule"), made(7, "end")])]
-    assert kinds == ["log", "checkpoint"]
-    other = new_host("b").storage
-    there = [step for step in range(1, 8) if other.ensure(f"runs/7/a1/checkpoints/checkpoint-{step}").exists()]
-    assert there == [4, 5, 7]
-
-
-def publisher_of(ctx: Context) -> tuple[transfers.Publisher, Callable[[int, str], protocol.Checkpoint]]:
-    recorder = Recorder(ctx, Job(id=7, attempt=1, kind="train", subject_id=1, queue="gpu", name="x"))
-
-    def made(step: int, reason: str) -> protocol.Checkpoint:
-        path = f"checkpoints/checkpoint-{step}"
-        ctx.storage.make_parent(f"runs/7/a1/{path}/weights").write_bytes(b"w")
-        return protocol.Checkpoint.model_validate({"step": step, "path": path, "size": 1, "reason": reason})
-
-    return transfers.Publisher(ctx, recorder, lambda: None), made
