@@ -1,39 +1,36 @@
-"""A worker process without Celery: `python -m tests.chaos.worker NAME` runs and sweeps; `sweeper` only sweeps.
-
-Celery only rings, and a ring may be lost; here nobody ever rings (no Redis runs), and the worker looks by itself.
-"""
+"""The real Celery process, `python -m worker.celery_app gpu`, whose trainer is of the run's choosing."""
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
-import time
+from pathlib import Path
+from typing import Any
 
-from app.core.context import make_context
-from app.core.logging import setup_logging
+from celery import signals
+
 from app.core.process import die_with_parent
-from app.domain import tables
 from app.domain.jobs import fence
 from app.domain.jobs.states import JobKind
-from app.domain.jobs.sweeper import Sweeper
-from worker import process
-from worker.runner import Runner
+from worker import celery_app, process
 
-__all__ = ["main", "tables"]
+#: Names of variables: the trainer's module, and a folder where each process of a worker leaves its number.
+TRAINER_ENV, PIDS_ENV = "CHAOS_TRAINER", "CHAOS_PIDS"
+_CLOCK = ("FAKETIME_TIMESTAMP_FILE", "FAKETIME_NO_CACHE", "DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC")
+
+
+def _born(**_: Any) -> None:
+    (Path(os.environ[PIDS_ENV]) / str(os.getpid())).touch()
 
 
 def main() -> None:
     """Until killed."""
     die_with_parent(signal.SIGKILL)
-    setup_logging()
-    process.MODULES[JobKind.TRAIN] = "tests.chaos.scripted"
+    process.MODULES[JobKind.TRAIN] = os.environ[TRAINER_ENV]
+    process._PASSED += _CLOCK  # type: ignore[assignment]
     fence.RETRY_SECONDS = 0  # a test does not wait for a second try
-    ctx = make_context(worker=True)
-    Sweeper(ctx).start()
-    while True:
-        if sys.argv[1] != "sweeper":
-            Runner(ctx, sys.argv[1], "gpu").run_waiting()
-        time.sleep(0.1)
+    signals.worker_process_init.connect(_born, weak=False)
+    celery_app.main()
 
 
 if __name__ == "__main__":
