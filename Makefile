@@ -45,7 +45,7 @@ lint: setup-dev ## linters, types and import rules alone
 bench: setup-dev ## measure the budgets (ARGS="name" for one)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: setup-dev ## kill and freeze workers, trainers and databases (RUNS=200 SEED=0)
+chaos: setup-dev ## kill and freeze workers, trainers and databases (RUNS=200 SEED=0, resumable)
 	@$(TEST_ENV) $(BIN)/python -m tests.chaos $(or $(RUNS),200) $(or $(SEED),0)
 
 clean: ## remove the environment and caches; data in .tunedeck stays

@@ -11,7 +11,7 @@ import redis
 import sqlalchemy as sa
 
 from app.core.db import Database
-from app.core.migrate import is_current
+from app.core.schema import is_current
 from app.core.settings import Settings
 from app.core.storage import LocalStorage, StorageError, open_storage
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need besides Python: a browser, Redis, Postgres, npm. As root on Debian they are installed; otherwise
+# What the tests need besides Python: a browser, Redis, Postgres, Caddy, npm. As root on Debian they are installed; otherwise
 # what is missing is named, and the tests that need it are skipped (in CI: fail).
 set -eu
 
@@ -18,6 +18,7 @@ answers() { .venv/bin/python -c "import socket; socket.create_connection(('127.0
 need chromium has_chromium
 need redis-server has_redis
 need postgresql has_postgres
+need caddy command -v caddy
 need npm command -v npm
 
 [ -n "$missing" ] || exit 0

@@ -13,14 +13,15 @@ const MAX_POINTS = 20_000; // beyond it the server thins better than we do: fetc
 const FEW = 40; // fewer points are drawn as dots, and are not smoothed
 const requests = new Map();
 
-function fetchSeries(src, fresh) {
-  if (fresh || !requests.has(src)) {
+// Shared by the charts that are made together, and by no later one: it has not heard what came in between.
+function fetchSeries(src) {
+  if (!requests.has(src)) {
     const request = fetch(src, { headers: { Accept: "application/json" } }).then((answer) => {
       if (!answer.ok) throw new Error(`${src}: ${answer.status}`);
       return answer.json();
     });
     requests.set(src, request);
-    request.finally(() => setTimeout(() => requests.delete(src), 1000)).catch(() => {});
+    setTimeout(() => requests.delete(src));
   }
   return requests.get(src);
 }
@@ -57,7 +58,7 @@ class Chart extends HTMLElement {
     this.series = new Map(this.names.map((name) => [name, [[], []]]));
     this.stop = new AbortController();
     this.listen();
-    this.load(false);
+    this.load();
   }
 
   disconnectedCallback() {
@@ -71,7 +72,7 @@ class Chart extends HTMLElement {
     const { signal } = this.stop;
     const source = streamOf(this);
     source.addEventListener("metric", (event) => this.add(event), { signal });
-    source.addEventListener("reset", (event) => event.detail && this.load(true), { signal });
+    source.addEventListener("reset", (event) => event.detail && this.load(), { signal });
     const redraw = () => this.build();
     document.addEventListener("themechange", redraw, { signal });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw, { signal });
@@ -87,10 +88,11 @@ class Chart extends HTMLElement {
     this.build();
   }
 
-  async load(fresh) {
+  async load() {
+    const early = (this.early = []); // events that come before the answer: it may be older than they are
     try {
-      const answer = await fetchSeries(this.dataset.src, fresh);
-      if (!this.isConnected) return;
+      const answer = await fetchSeries(this.dataset.src);
+      if (!this.isConnected || early !== this.early) return;
       this.seq = answer.seq ?? 0;
       for (const name of this.names) {
         const [steps, values] = answer.series[name] ?? [[], []];
@@ -98,16 +100,20 @@ class Chart extends HTMLElement {
       }
       this.build();
     } catch {
+      if (early !== this.early) return;
       this.note.hidden = false;
       this.note.textContent = this.note.dataset.error;
     }
+    this.early = null;
+    for (const event of early) this.add(event);
   }
 
   add(event) {
+    if (this.early) return void this.early.push(event);
     const data = payload(event);
     if (!data?.values || (event.detail.id && Number(event.detail.id) <= this.seq)) return;
     for (const name of this.names) if (name in data.values) this.push(name, data.step, data.values[name]);
-    if ((this.series.get(this.names[0])?.[0].length ?? 0) > MAX_POINTS) this.load(true);
+    if ((this.series.get(this.names[0])?.[0].length ?? 0) > MAX_POINTS) this.load();
     else this.redrawSoon();
   }
 

@@ -1,5 +1,5 @@
 // <td-upload>: sends the file of the form inside it with progress, speed, time left and a way to stop. Without script the same
-// form posts by itself. The server answers JSON: 2xx {"location": "/datasets/7"}; else {"error": "sentence"} (or {"detail": …}).
+// form posts by itself. The server answers JSON: 2xx {"location": "/datasets/7"}; else {"error": {"message": "sentence"}}.
 const { duration, filesize } = globalThis.tunedeck; // ui.js runs before this module
 
 class Upload extends HTMLElement {
@@ -57,7 +57,7 @@ class Upload extends HTMLElement {
       // not ours: a proxy's page, say
     }
     if (request.status < 300 && answer.location) location.assign(answer.location);
-    else this.fail(answer.error ?? answer.detail ?? this.dataset.failed);
+    else this.fail(answer.error?.message ?? this.dataset.failed);
   }
 
   fail(sentence) {

@@ -32,6 +32,10 @@ def test_neither_web_nor_worker_loads_the_training_libraries(module: str) -> Non
     assert not loaded_by(module) & {"torch", "transformers", "trl", "peft", "datasets", "unsloth", "pandas"}
 
 
+def test_the_web_process_starts_without_what_it_may_never_use() -> None:
+    assert not loaded_by("app.main") & {"alembic", "prometheus_client", "smtplib"}
+
+
 @pytest.mark.parametrize("module", ["app.main", "worker.tasks"])
 def test_the_library_for_s3_is_loaded_only_where_it_is_used(module: str) -> None:
     assert "obstore" not in loaded_by(module, "app.core.context")

@@ -69,9 +69,9 @@ class S3Storage(LocalStorage):
         )
         return cls(settings.files_dir, store, settings.storage_url)
 
-    def publish(self, key: str, stop: threading.Event | None = None, /) -> None:
+    def publish(self, key: str, stop: threading.Event | None = None, source: Path | None = None, /) -> None:
         """Upload the file or folder at `key`. Raises `OSError` for what can't be read here, and `StorageError`."""
-        path, name = self.path(key), _normal(key)
+        path, name = source or self.path(key), _normal(key)
         if not path.is_dir():
             self._put(path, name, stop)
             return

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import socket
 import sys
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _TOP = Path(__file__).resolve().parents[2]
@@ -31,6 +33,9 @@ class WebSettings(BaseModel):
     host: str = Field(default="127.0.0.1", description="Address to listen on. Only loopback addresses are accepted.")
     port: int = Field(default=8642, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     allowed_hosts: list[str] = Field(default=[], description="Further Host names to answer to, beside loopback.")
+    public_url: str = Field(
+        default="", description="Address under which people reach the page, for links in messages; left out when empty."
+    )
     max_upload_bytes: int = Field(default=10 * 1024**3, description="Largest upload accepted, in bytes.")
     stream_seconds: int = Field(default=600, description="Longest life of one live stream, in seconds.")
 
@@ -39,6 +44,12 @@ class WorkerSettings(BaseModel):
     """The worker processes and the children they start."""
 
     name: str = Field(default="", description="Name shown on the Workers page; the host name when empty.")
+    gpus_per_slot: int = Field(
+        default=1, ge=0, description="GPUs that each training gets; 2: pairs, 0: all of the host's in one slot."
+    )
+    labels: list[str] = Field(
+        default=[], description="Words by which a job can ask for this host's workers, such as a place or an owner."
+    )
     lease_seconds: float = Field(default=60.0, gt=0, description="A job whose worker is silent this long is lost.")
     beat_seconds: float = Field(default=1.0, gt=0, description="How often a worker renews the lease of its job.")
     sweep_seconds: float = Field(default=2.0, gt=0, description="How often lost jobs are looked for.")
@@ -49,6 +60,12 @@ class WorkerSettings(BaseModel):
     standby: bool = Field(
         default=True,
         description="Keep a trainer with its libraries loaded, so that the next training starts at once (0.5 GB).",
+    )
+    celery_events: bool = Field(
+        default=False, description="Let Celery report each task and listen to remote control, which Flower needs."
+    )
+    deaf_seconds: float = Field(
+        default=60.0, ge=0, description="An idle worker beside work that waits starts anew after so long; 0: never."
     )
     threads: int = Field(default=0, ge=0, description="CPU threads of a training; 0: one less than the cores.")
 
@@ -70,6 +87,31 @@ class HubSettings(BaseModel):
     endpoint: str = Field(default="https://huggingface.co", description="Address of the Hub.")
     offline: bool = Field(default=False, description="Never contact the Hub; offer only what is on the machine.")
     disable_xet: bool = Field(default=False, description="Use plain HTTP uploads; needed by most self-hosted hubs.")
+
+
+class NotifySettings(BaseModel):
+    """Messages when a job ends; where they go is set on the page."""
+
+    allowed_networks: list[str] = Field(
+        default=[],
+        description="Networks that are not public and yet may be called by webhooks and for mail, such as 10.1.2.0/24.",
+    )
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        for network in value:
+            ipaddress.ip_network(network, strict=False)
+        return value
+
+
+class LogSettings(BaseModel):
+    """What the processes write to stderr."""
+
+    format: Literal["plain", "json"] = Field(
+        default="plain", description="`plain` for people, `json` for one JSON object a line, with the job's number."
+    )
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level written.")
 
 
 class Settings(BaseSettings):
@@ -104,6 +146,8 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     models: ModelSettings = ModelSettings()
     hub: HubSettings = HubSettings()
+    notify: NotifySettings = NotifySettings()
+    log: LogSettings = LogSettings()
 
     @property
     def root(self) -> Path:

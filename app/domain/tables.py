@@ -5,9 +5,11 @@ from __future__ import annotations
 from sqlmodel import SQLModel
 
 from app.domain.datasets import models as datasets
+from app.domain.deliveries import models as deliveries
 from app.domain.jobs import models as jobs
+from app.domain.preferences import models as preferences
 from app.domain.secrets import models as secrets
 from app.domain.workers import models as workers
 
 metadata = SQLModel.metadata
-__all__ = ["datasets", "jobs", "metadata", "secrets", "workers"]
+__all__ = ["datasets", "deliveries", "jobs", "metadata", "preferences", "secrets", "workers"]

@@ -71,6 +71,10 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def open_streams(self) -> int:
+        """How many streams this process holds."""
+        return sum(map(len, self._watchers.values())) + len(self._hints)
+
     async def read(self, query: Callable[[Session], Found]) -> Found:
         """One short read in a thread."""
         return await asyncio.to_thread(self._read, query)

@@ -12,6 +12,8 @@ from app.domain.jobs.models import Job
 from app.domain.jobs.states import LEASED, JobKind
 
 PLACES = ("datasets", "jobs", "models", "workers", "settings")
+#: Pages without a place of their own.
+_BELONGS = {"storage": "settings"}
 #: What a running job of each kind counts for in the rail.
 _COUNTED = {JobKind.TRAIN: "jobs", JobKind.INTAKE: "datasets", JobKind.EXPORT: "models", JobKind.PUSH: "models"}
 
@@ -19,6 +21,7 @@ _COUNTED = {JobKind.TRAIN: "jobs", JobKind.INTAKE: "datasets", JobKind.EXPORT: "
 def nav_of(ctx: Context, path: str) -> dict[str, Any]:
     """The rail for the page at `path`: one query."""
     first = path.strip("/").split("/")[0]
+    first = _BELONGS.get(first, first)
     current = first if first in PLACES else "home" if not first else ""
     return {"current": current, "counts": _running(ctx)}
 

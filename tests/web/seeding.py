@@ -10,8 +10,12 @@ from typing import Any
 from sqlmodel import Session
 
 from app.core.context import Context
+from app.core.db import utcnow
 from app.domain.datasets import service as datasets
 from app.domain.datasets.audit import AuditReport, Bin
+from app.domain.deliveries import outbox, setup
+from app.domain.deliveries import service as deliveries
+from app.domain.deliveries.models import Channel
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import Question, TrainConfig
 from app.domain.jobs.models import Answer, Artifact, Job, JobAttempt, JobEvent, Metric, Score
@@ -147,6 +151,23 @@ def audit(session: Session, ctx: Context, dataset_id: int) -> Job:
     job = datasets.request_audit(session, ctx.bells, dataset_id, BUNDLED)
     end(session, job, result=REPORT.model_dump(mode="json"))
     return job
+
+
+MAIL = {"host": "smtp.example.org", "sender": "tunedeck@example.org", "recipients": ("you@example.org",)}
+
+
+def notifications(session: Session, ctx: Context) -> None:
+    """Both ways of sending messages, a message that got through and one that did not."""
+    setup.save(session, Channel.WEBHOOK, {"url": "https://example.org/hook"})
+    setup.set_signing_secret(session, ctx.settings)
+    setup.save(session, Channel.EMAIL, MAIL)
+    for ok in (True, False):
+        made = outbox.test_message(session, Channel.WEBHOOK)
+        claimed = deliveries.claim(session, made.id or 0)
+        assert claimed is not None
+        tried = {"at": utcnow().isoformat(), "target": "https://example.org/hook", "seconds": 0.1}
+        answer = {"status": 200, "answer": "ok"} if ok else {"status": 410, "answer": "<b>gone</b>"}
+        assert deliveries.settle(session, claimed, tried | answer, ok=ok, lasting=not ok)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,25 @@ from starlette.testclient import TestClient
 from app.core.context import Context
 from app.domain.jobs import holding
 from app.domain.jobs import service as jobs
-from app.domain.jobs.models import Job
+from app.domain.jobs.models import Checkpoint, Job
 from app.domain.jobs.states import JobKind, JobState
 from app.domain.workers import service as workers
 from app.web.render import environment
 from tests.web import seeding
 
-PAGES = ("/", "/datasets", "/datasets/new", "/jobs", "/jobs/new", "/models", "/workers", "/settings", "/patterns")
+PAGES = (
+    "/",
+    "/datasets",
+    "/datasets/new",
+    "/jobs",
+    "/jobs/new",
+    "/models",
+    "/workers",
+    "/settings",
+    "/storage",
+    "/settings/notifications",
+    "/patterns",
+)
 
 
 class Links(HTMLParser):
@@ -107,10 +119,19 @@ def test_every_route_is_reachable_from_a_page(client: TestClient, ctx: Context, 
         failed = jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=1)[0]
         session.execute(sa.update(Job).where(sa.column("id") == failed.id).values(state=JobState.FAILED))
         holding.hold(session, ctx.bells, "light")
+        for name in ("works", "is drained"):
+            workers.hello(session, name=name, queue="gpu", host="h", pid=1, facts={})
+        workers.drain(session, ctx.bells, "is drained", "gpu")
         seeding.training(session, ctx, world.dataset, "behind the other that waits")
         paused = seeding.training(session, ctx, world.dataset, "paused")
         session.execute(sa.update(Job).where(sa.column("id") == paused.id).values(state=JobState.PAUSED))
+        session.add(Checkpoint(job_id=world.done, step=8, attempt=1, storage_key=f"runs/{world.done}/a1/c", size=1))
+    for kept in (ctx.storage.path(f"runs/{world.done}/merged/w"), ctx.settings.model_cache / "org--model" / "w"):
+        kept.parent.mkdir(parents=True)
+        kept.write_bytes(b"weights")
     client.post("/settings/hub-token", data={"hub_token": "hf_abcdefghijklmnop"})
+    with ctx.db.session(write=True) as session:
+        seeding.notifications(session, ctx)
     while waiting:
         path = waiting.pop()
         answer = client.get(path) if "/events" not in path and path != "/changed" else None
@@ -123,9 +144,11 @@ def test_every_route_is_reachable_from_a_page(client: TestClient, ctx: Context, 
         seen |= {item for item in found if item[0] == "POST"}
         waiting |= {address for method, address in found if method == "GET" and ("GET", address) not in seen}
         assert answer.status_code == 200, path
-    unreached = [name for name, pattern in routes(client) if not any(fits(pattern, name, item) for item in seen)]
-    # Supervisors call these.
-    assert sorted(unreached) == ["GET /healthz", "GET /readyz"]
+    pages = [(name, pattern) for name, pattern in routes(client) if " /api/" not in name]
+    unreached = [name for name, pattern in pages if not any(fits(pattern, name, item) for item in seen)]
+    assert ("GET", "/api/openapi.json") in seen  # there the others are told
+    # Supervisors and Prometheus call these.
+    assert sorted(unreached) == ["GET /healthz", "GET /metrics", "GET /readyz"]
 
 
 def routes(client: TestClient) -> list[tuple[str, re.Pattern[str]]]:
@@ -133,7 +156,9 @@ def routes(client: TestClient) -> list[tuple[str, re.Pattern[str]]]:
     assert isinstance(app, FastAPI)
     found = []
     for route in _flat(app.routes):
-        pattern = re.compile(re.sub(r"\{\w+\}", r"\\d+", route.path.replace("{queue}", r"[a-z]+")) + "$")
+        path = route.path.replace("{queue}", r"[a-z]+").replace("{channel}", r"[a-z]+").replace("{folder}", r"[^/]+")
+        path = path.replace("{name}", r"[^/]+")
+        pattern = re.compile(re.sub(r"\{\w+\}", r"\\d+", path) + "$")
         found += [(f"{method} {route.path}", pattern) for method in route.methods or () if method != "HEAD"]
     return found
 
@@ -167,7 +192,7 @@ def counted(ctx: Context, client: TestClient) -> Iterator[list[str]]:
     sent: list[str] = []
 
     def note(_c: object, _k: object, statement: str, *_rest: object) -> None:
-        if threading.current_thread().name != "sweeper":
+        if threading.current_thread().name not in {"sweeper", "remover"}:
             sent.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
@@ -175,7 +200,7 @@ def counted(ctx: Context, client: TestClient) -> Iterator[list[str]]:
     event.remove(engine, "before_cursor_execute", note)
 
 
-@pytest.mark.parametrize("path", ["/", "/jobs", "/datasets", "/models", "/workers"])
+@pytest.mark.parametrize("path", ["/", "/jobs", "/datasets", "/models", "/workers", "/storage"])
 def test_lists_cost_the_same_however_long_they_are(
     client: TestClient, ctx: Context, world: seeding.World, path: str
 ) -> None:
@@ -251,7 +276,7 @@ def test_the_token_is_never_shown(client: TestClient) -> None:
 def test_ready_says_what_is_missing(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     answer = client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (503, {"database": "ok", "broker": "unreachable"})
+    assert (answer.status_code, answer.json()) == (503, {"database": "ok", "schema": "ok", "broker": "unreachable"})
 
 
 #: What htmx may ask for of a page, whatever state it is in by then: a job's page fetches its parts as it ends.

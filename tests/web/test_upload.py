@@ -101,8 +101,8 @@ def test_a_file_that_cannot_be_used_is_refused_at_once(
     assert words in page.text
     assert 'id="f-file-error"' in page.text
     told = send(client, data, name, accept="application/json")
-    assert (told.status_code, told.json()["field"]) == (422, "file")
-    assert words in told.json()["error"]
+    assert (told.status_code, told.json()["error"]["field"]) == (422, "file")
+    assert words in told.json()["error"]["message"]
     assert (stored(ctx), left_behind(ctx)) == ([], [])
 
 
@@ -126,7 +126,7 @@ def test_no_room_is_told_before_the_first_byte(client: TestClient, monkeypatch: 
     monkeypatch.setattr(LocalStorage, "free_bytes", lambda _self: 1000)
     answer = send(client, GOOD, accept="application/json")
     assert answer.status_code == 507
-    assert "no room" in answer.json()["error"]
+    assert "no room" in answer.json()["error"]["message"]
 
 
 def multipart(data: bytes, boundary: str = "b0undary") -> bytes:

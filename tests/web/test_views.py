@@ -20,8 +20,7 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Job, Metric
 from app.domain.jobs.states import JobKind, JobState
-from app.domain.metrics.pace import seconds_per_step, speeds_of
-from app.domain.models.catalogue import BUNDLED
+from app.domain.metrics.pace import runs_on, seconds_per_step
 from app.domain.workers import service as workers
 from app.web import filters
 from app.web.render import environment, static, translate
@@ -192,7 +191,7 @@ def test_the_outlook_tells_memory_by_part_and_what_would_fit_this_gpu(ctx: Conte
         told = outlook(session, ctx.settings, rows, config, None)
         assert told.memory is not None
         assert told.memory["verdict"] == "no"
-        assert "batch size" in told.warnings[-1]
+        assert ("Batch", "1 × 32") in told.chosen
         assert "loading in 4 bits" in told.warnings[-1]
         unknown = outlook(session, ctx.settings, rows, config.model_copy(update={"base_model": "a/b"}), None)
         assert unknown.memory is None
@@ -211,8 +210,8 @@ def test_the_time_goes_by_earlier_runs_of_the_model(ctx: Context) -> None:
             first = Metric(job_id=job.id or 0, attempt=1, name="tokens_per_second", step=1, value=1.0)
             session.add_all([*found, first])
             assert jobs.move(session, job.id or 0, [JobState.RUNNING], JobState.SUCCEEDED)
-        assert speeds_of(session, BUNDLED) == [200.0, 100.0]
-        assert speeds_of(session, "Qwen/Qwen3-8B") == []
+        assert [run.speed for run in runs_on(session, "")] == [200.0, 100.0]
+        assert runs_on(session, "another worker") == []
 
 
 def test_the_pace_is_that_of_this_attempt(ctx: Context) -> None:

@@ -11,6 +11,9 @@ Engine = Literal["auto", "hf", "unsloth"]
 Quantisation = Literal["auto", "none", "4bit"]
 Scheduler = Literal["linear", "cosine", "constant"]
 Optimizer = Literal["auto", "adamw_torch", "adamw_8bit"]
+Precision = Literal["auto", "bf16", "fp16"]
+Checkpointing = Literal["auto", "on", "off"]
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
 
 #: The seven projections of a Llama-shaped block, as the tutorial names them.
 TARGET_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -43,6 +46,13 @@ class TrainConfig(BaseModel):
     adapter_of: int = Field(default=0, ge=0)
     engine: Engine = "auto"
     load_in: Quantisation = "auto"
+    precision: Precision = Field(default="auto", description="auto: bf16 where the card knows it; the CPU uses fp32")
+    gradient_checkpointing: Checkpointing = "auto"
+    attention: Attention = "auto"
+    fit_memory: bool = Field(default=True, description="choose the batch for the card, at the same effective batch")
+    gpus: int = Field(default=1, ge=1, le=64, description="of one worker; where none has any, the CPU stands for one")
+    min_gpu_memory_gb: float = Field(default=0.0, ge=0, le=10_000, description="of the worker's largest GPU; 0: any")
+    worker_label: Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)] = ""
 
     num_train_epochs: float = Field(default=3.0, gt=0, le=100)
     max_steps: int = Field(default=0, ge=0, le=1_000_000, description="0: as many as the epochs give; else it wins")
@@ -65,6 +75,7 @@ class TrainConfig(BaseModel):
     validation_split: float = Field(default=0.1, ge=0, le=0.5, description="fraction of the rows held out")
     eval_steps: int = Field(default=0, ge=0, le=100_000, description="0: ten times a run")
     save_steps: int = Field(default=0, ge=0, le=100_000, description="0: ten times a run")
+    save_minutes: float = Field(default=15.0, ge=0, le=10_000, description="on the trainer's clock; 0: by steps alone")
 
     questions: tuple[Question, ...] = Field(default=(), max_length=MAX_QUESTIONS)
     max_new_tokens: int = Field(default=256, ge=1, le=8192)

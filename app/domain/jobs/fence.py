@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 
 from app.core.db import utcnow
 from app.domain.jobs.models import Job, JobAttempt, JobEvent
-from app.domain.jobs.service import move, now_of
+from app.domain.jobs.service import LONGEST_WAIT, move, now_of
 from app.domain.jobs.states import LEASED, JobState
 
 #: Wait before the first try after a loss, in seconds; doubled with each further one.
@@ -125,13 +125,18 @@ def lose(session: Session, own: Ownership, *, max_losses: int, error: dict[str, 
         if move(session, own.job_id, [JobState.RUNNING], JobState.FAILED, where=mine, note=note, error=error, **values):
             return JobState.FAILED
     else:
-        values["not_before"] = now_of(session) + timedelta(seconds=RETRY_SECONDS * 2 ** (losses - 1))
+        values["not_before"] = now_of(session) + _wait(losses)
         if move(session, own.job_id, [JobState.RUNNING], JobState.QUEUED, where=mine, note=note, **values):
             _log_loss(session, own.job_id, error)
             return JobState.QUEUED
     values.pop("not_before", None)
     others = [(JobState.PAUSING, JobState.PAUSED), (JobState.CANCELLING, JobState.CANCELLED)]
     return _first_move(session, own, others, note=note, **values)
+
+
+def _wait(losses: int) -> timedelta:
+    doublings = min(losses - 1, 20)  # the number of losses allowed is a setting without an upper bound
+    return min(timedelta(seconds=RETRY_SECONDS * 2**doublings), LONGEST_WAIT)
 
 
 def _log_loss(session: Session, job_id: int, error: dict[str, Any]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pydantic import ValidationError
 from sqlmodel import Session
 
 from app.core.live import Bells
@@ -9,16 +12,23 @@ from app.core.settings import Settings
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.datasets.split import validation_count
-from app.domain.errors import DomainError, InvalidError
+from app.domain.errors import ConflictError, DomainError, InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import JobKind, JobState
+from app.domain.jobs.states import PRIORITIES, JobKind, JobState
 from app.domain.models.catalogue import check_model
 
 
 def launch_training(
-    session: Session, bells: Bells, settings: Settings, *, dataset_id: int, name: str, config: TrainConfig
+    session: Session,
+    bells: Bells,
+    settings: Settings,
+    *,
+    dataset_id: int,
+    name: str,
+    config: TrainConfig,
+    priority: str = "normal",
 ) -> Job:
     """Queue a training. Raises `InvalidError` whose `errors` name each field that is wrong."""
     errors: dict[str, str] = {}
@@ -32,6 +42,8 @@ def launch_training(
         errors["base_model"] = refusal
     if config.adapter_of:
         _check_start(session, config, errors)
+    if priority not in PRIORITIES:
+        errors["priority"] = "Choose when it is to start."
     if errors:
         raise InvalidError("The job can't be launched yet.", errors=errors)
     return jobs.enqueue(
@@ -42,6 +54,7 @@ def launch_training(
         name=name.strip()[:200],
         config=config.model_dump(mode="json"),
         parent_id=config.adapter_of or None,
+        priority=PRIORITIES[priority],
     )
 
 
@@ -91,3 +104,38 @@ def _check_split(dataset: Dataset, config: TrainConfig, errors: dict[str, str]) 
 def train_rows(dataset: Dataset, config: TrainConfig) -> int:
     """Rows left for training after the split."""
     return dataset.row_count - validation_count(dataset.row_count, config.validation_split)
+
+
+def launch_like(
+    session: Session,
+    bells: Bells,
+    settings: Settings,
+    job_id: int,
+    *,
+    further: bool = False,
+    dataset_id: int | None = None,
+    name: str = "",
+    changes: Mapping[str, object] | None = None,
+) -> Job:
+    """Queue a training with the settings of another and some `changes`; `further`: it goes on from that one's adapter.
+
+    Raises `NotFoundError`, and `InvalidError` whose `errors` name each field that is wrong.
+    """
+    old = jobs.get_job(session, job_id)
+    if old.kind != JobKind.TRAIN:
+        raise ConflictError("Only a training can be repeated with other settings.")
+    wish = old.config | dict(changes or {})
+    if further:
+        wish["adapter_of"] = job_id
+    config = checked_config(wish)
+    chosen = dataset_id or old.subject_id
+    return launch_training(session, bells, settings, dataset_id=chosen, name=name or old.name, config=config)
+
+
+def checked_config(wish: Mapping[str, object]) -> TrainConfig:
+    """The settings, checked. Raises `InvalidError` whose `errors` name each field that is wrong."""
+    try:
+        return TrainConfig.model_validate(wish)
+    except ValidationError as exc:
+        found = [(".".join(str(part) for part in error["loc"]) or "base_model", error["msg"]) for error in exc.errors()]
+        raise InvalidError("Some settings are wrong.", errors=dict(found)) from exc

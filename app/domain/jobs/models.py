@@ -37,6 +37,10 @@ class Job(SQLModel, table=True):
     phase_done: float | None = None
     phase_total: float | None = None
     phase_unit: str = ""
+    #: What it asks of a worker (`demands.Demand`), copied from `config` for the claim.
+    gpus: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    min_gpu_memory_gb: float = Field(default=0.0, sa_column_kwargs={"server_default": "0"})
+    worker_label: str = Field(default="", sa_column_kwargs={"server_default": ""})
     priority: int = 0
     position: int = Field(default=0, sa_type=sa.BigInteger)
     attempt: int = 0
@@ -114,6 +118,10 @@ class Checkpoint(SQLModel, table=True):
     storage_key: str
     size: int = Field(sa_type=sa.BigInteger)
     reason: str = "schedule"
+    #: Validation loss at this very step, where it was looked at.
+    eval_loss: float | None = None
+    #: The lowest of them among the job's checkpoints.
+    best: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     created_at: datetime = Field(default_factory=utcnow)
 
 

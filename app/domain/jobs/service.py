@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,9 +12,15 @@ from sqlmodel import Session, col, select
 
 from app.core.db import utcnow
 from app.core.live import Bells
+from app.domain.deliveries import outbox
 from app.domain.errors import ConflictError, NotFoundError
+from app.domain.jobs.demands import can_serve, demand_of, offer_of
 from app.domain.jobs.models import Checkpoint, Job, JobAttempt, JobEvent, QueueHold
-from app.domain.jobs.states import FINAL, QUEUE_OF, JobKind, JobState, may_move
+from app.domain.jobs.states import FINAL, QUEUE_OF, STRIDE, JobKind, JobState, may_move
+from app.domain.workers import service as workers
+
+#: Before the next try after a loss.
+LONGEST_WAIT = timedelta(minutes=10)
 
 
 def enqueue(
@@ -25,19 +32,39 @@ def enqueue(
     name: str,
     config: dict[str, Any],
     parent_id: int | None = None,
+    priority: int = 0,
 ) -> Job:
-    """A new job, queued; the workers are called once this is committed."""
-    job = Job(kind=kind, subject_id=subject_id, name=name, config=config, queue=QUEUE_OF[kind], parent_id=parent_id)
+    """A new job, queued behind those of its priority; the workers are called once this is committed."""
+    queue = QUEUE_OF[kind]
+    job = Job(kind=kind, subject_id=subject_id, name=name, config=config, queue=queue, parent_id=parent_id)
+    job.priority = priority
+    for asked, value in asdict(demand_of(kind, config)).items():
+        setattr(job, asked, value)
     session.add(job)
     session.flush()
     assert job.id is not None
-    job.position = job.id
+    job.position = max(job.id * STRIDE, _last_place(session, queue) + STRIDE)
     job.event_seq = 1
     session.add(JobEvent(job_id=job.id, seq=1, attempt=0, kind="state", payload={"state": JobState.QUEUED}))
     session.flush()
     bells.work(session, job.queue)
     bells.changed(session, job.id)
     return job
+
+
+def _last_place(session: Session, queue: str) -> int:
+    waits = (col(Job.queue) == queue, col(Job.state) == JobState.QUEUED)
+    place: int | None = session.execute(sa.select(sa.func.max(col(Job.position))).where(*waits)).scalar_one()
+    return place or 0
+
+
+def say(session: Session, job_id: int, message: str) -> None:
+    """A line in the log of a job that no worker holds."""
+    statement = sa.update(Job).where(col(Job.id) == job_id).values(event_seq=Job.event_seq + 1)
+    row = session.execute(statement.returning(col(Job.event_seq), col(Job.attempt))).one()
+    payload = {"level": "info", "message": message}
+    session.add(JobEvent(job_id=job_id, seq=row[0], attempt=row[1], kind="log", payload=payload))
+    session.flush()
 
 
 def move(
@@ -68,7 +95,9 @@ def move(
     payload = {"state": new, **(note or {})}
     session.add(JobEvent(job_id=job_id, seq=row[0], attempt=row[1], step=row[2], kind="state", payload=payload))
     session.flush()
-    session.get(Job, job_id, populate_existing=True)
+    job = session.get(Job, job_id, populate_existing=True)
+    if new in FINAL and job is not None:
+        outbox.job_ended(session, job)
     return True
 
 
@@ -81,20 +110,14 @@ def now_of(session: Session) -> datetime:
 
 
 def claim(session: Session, queue: str, worker: str) -> Job | None:
-    """Take the first waiting job of `queue`, or None. The caller's commit makes it this worker's."""
-    waiting = (
-        sa.select(col(Job.id))
-        .where(
-            col(Job.queue) == queue,
-            col(Job.state) == JobState.QUEUED,
-            col(Job.deleted_at).is_(None),
-            sa.or_(col(Job.not_before).is_(None), col(Job.not_before) <= now_of(session)),
-            ~sa.exists().where(col(QueueHold.queue) == queue),
-        )
-        .order_by(col(Job.priority).desc(), col(Job.position), col(Job.id))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
+    """Take the first waiting job of `queue` that this worker can serve; None for one that is drained.
+
+    The caller's commit makes it this worker's.
+    """
+    waiting = first_waiting(session, queue, worker)
+    if waiting is None:
+        return None
+    waiting = waiting.with_for_update(skip_locked=True)
     job_id = session.execute(waiting).scalar_one_or_none()
     if job_id is None:
         return None
@@ -117,6 +140,26 @@ def claim(session: Session, queue: str, worker: str) -> Job | None:
     return job
 
 
+def first_waiting(session: Session, queue: str, worker: str) -> sa.Select[Any] | None:
+    """Selects the number of the job that `worker` is to start next; None for one that is drained."""
+    known = workers.find(session, worker, queue)
+    if known is not None and known.draining:
+        return None
+    return (
+        sa.select(col(Job.id))
+        .where(
+            col(Job.queue) == queue,
+            col(Job.state) == JobState.QUEUED,
+            col(Job.deleted_at).is_(None),
+            _ready(session),
+            ~sa.exists().where(col(QueueHold.queue) == queue),
+            *can_serve(offer_of(known, workers.living(session))),
+        )
+        .order_by(col(Job.priority).desc(), col(Job.position), col(Job.id))
+        .limit(1)
+    )
+
+
 def newest_checkpoint(session: Session, job_id: int) -> Checkpoint | None:
     """The checkpoint to go on from: the furthest step, and of that the newest attempt."""
     query = select(Checkpoint).where(Checkpoint.job_id == job_id)
@@ -125,9 +168,14 @@ def newest_checkpoint(session: Session, job_id: int) -> Checkpoint | None:
 
 def waiting_queues(session: Session) -> list[str]:
     """Queues with a job that could start now."""
-    ready = sa.or_(col(Job.not_before).is_(None), col(Job.not_before) <= now_of(session))
-    query = select(Job.queue).where(Job.state == JobState.QUEUED, col(Job.deleted_at).is_(None), ready).distinct()
-    return list(session.exec(query))
+    query = select(Job.queue).where(Job.state == JobState.QUEUED, col(Job.deleted_at).is_(None), _ready(session))
+    return list(session.exec(query.distinct()))
+
+
+def _ready(session: Session) -> sa.ColumnElement[bool]:
+    """Waits for nothing. Who must wait longer than anyone ever has to was told so by a clock that ran ahead."""
+    now, until = now_of(session), col(Job.not_before)
+    return sa.or_(until.is_(None), until <= now, until > now + LONGEST_WAIT)
 
 
 def get_job(session: Session, job_id: int) -> Job:
@@ -164,39 +212,6 @@ def count_by_state(session: Session, kinds: Collection[JobKind] = (JobKind.TRAIN
         .group_by(col(Job.state))
     )
     return {key: value for key, value in session.execute(query)}
-
-
-def queue_position(session: Session, job: Job) -> int:
-    """1 for the job that starts next among those waiting in its queue."""
-    ahead = sa.or_(
-        col(Job.priority) > job.priority,
-        sa.and_(col(Job.priority) == job.priority, col(Job.position) < job.position),
-    )
-    query = sa.select(sa.func.count()).where(
-        col(Job.queue) == job.queue, col(Job.state) == JobState.QUEUED, col(Job.deleted_at).is_(None), ahead
-    )
-    ahead_of_it: int = session.execute(query).scalar_one()
-    return ahead_of_it + 1
-
-
-def start_next(session: Session, bells: Bells, job_id: int) -> None:
-    """Put a waiting job before all others of its queue."""
-    job = get_job(session, job_id)
-    waiting = (col(Job.queue) == job.queue, col(Job.state) == JobState.QUEUED, col(Job.deleted_at).is_(None))
-    priority = session.execute(sa.select(sa.func.max(col(Job.priority))).where(*waiting)).scalar_one()
-    ahead = sa.select(sa.func.min(col(Job.position))).where(*waiting, col(Job.priority) == priority)
-    first = session.execute(ahead).scalar_one()
-    moved = (
-        sa.update(Job)
-        .where(col(Job.id) == job_id, *waiting)
-        .values(priority=priority, position=(first or 0) - 1)
-        .returning(col(Job.id))
-        .execution_options(synchronize_session=False)
-    )
-    if session.execute(moved).first() is None:
-        raise ConflictError("This job does not wait any more.")
-    session.refresh(job)
-    bells.changed(session, job_id)
 
 
 def last_seq(session: Session, job_id: int) -> int:

@@ -38,6 +38,11 @@ class Queue(StrEnum):
 
 QUEUE_OF = dict.fromkeys(JobKind, Queue.LIGHT) | {JobKind.TRAIN: Queue.GPU, JobKind.EVALUATE: Queue.GPU}
 
+#: When a waiting job starts, in words and as its row has it; each queue by itself.
+PRIORITIES = {"urgent": 10, "normal": 0, "whenever": -10}
+#: Room between two neighbours in the queue, so that another fits between.
+STRIDE = 1 << 20
+
 #: A worker holds these: they need a lease, and only in them does the fence let a write through.
 LEASED = frozenset({JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING})
 FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})

@@ -22,12 +22,13 @@ from app.core.context import Context
 from app.core.storage import StorageError
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset
-from app.domain.jobs import fence, leftovers, service
+from app.domain.jobs import fence, leftovers, retention, service
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import FINAL, LEASED, JobKind
 
 log = logging.getLogger(__name__)
 _TIDY_SECONDS = 600
+_PRUNE_SECONDS = 60
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Sweeper:
         self._seen: dict[int, _Seen] = {}
         self._last_read = float("-inf")
         self._next_tidy = float("-inf")
+        self._next_prune = float("-inf")
         self._stop = threading.Event()
         rounds = {"sweeper": self.watch, "remover": self.clean}
         self._threads = [
@@ -92,7 +94,7 @@ class Sweeper:
             self._ctx.bells.doorbell.ring(queue)
 
     def clean(self) -> None:
-        """Files of deleted jobs and data sets; where bytes are shared, this host's copies of what others removed."""
+        """Files of deleted jobs and data sets, and old checkpoints; where bytes are shared, this host's copies too."""
         if self._ctx.storage.remote and time.monotonic() >= self._next_tidy:
             leftovers.remove(self._ctx)
             self._next_tidy = time.monotonic() + _TIDY_SECONDS
@@ -105,6 +107,9 @@ class Sweeper:
             self._each(partial(self._purge, job_id))
         for dataset in forgotten:
             self._each(partial(self._forget, dataset))
+        if time.monotonic() >= self._next_prune:
+            retention.prune(self._ctx)
+            self._next_prune = time.monotonic() + _PRUNE_SECONDS
 
     @staticmethod
     def _each(remove: Callable[[], None]) -> None:
@@ -139,7 +144,8 @@ class Sweeper:
                 return
             state = fence.lose(session, own, max_losses=self._ctx.settings.worker.max_losses, error=error, fence=True)
             self._ctx.bells.changed(session, own.job_id)
-        log.warning("Job %s (attempt %s) was lost: now %s", own.job_id, own.attempt, state)
+        about = {"job": own.job_id, "attempt": own.attempt}
+        log.warning("Job %s (attempt %s) was lost: now %s", own.job_id, own.attempt, state, extra=about)
 
     @staticmethod
     def _lock(session: Session, own: fence.Ownership, beat: int) -> bool:

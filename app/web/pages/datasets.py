@@ -20,7 +20,7 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
 from app.domain.models.catalogue import check_model, offered
 from app.web.deps import ContextDep, FormDep, Id, SessionDep, get_context, text
-from app.web.errors import wants_json
+from app.web.errors import as_json, wants_json
 from app.web.incoming import Received, receive
 from app.web.render import page, put_flash, see_other
 from app.web.render import translate as _
@@ -79,7 +79,7 @@ async def upload(request: Request) -> Response:
 
 def _refuse(request: Request, ctx: Context, exc: DomainError) -> Response:
     if wants_json(request):
-        return JSONResponse({"error": exc.message, "field": exc.field}, exc.status)
+        return as_json(exc.status, exc.message, exc.field)
     return _form(request, ctx, exc.message, exc.status)
 
 

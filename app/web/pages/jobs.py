@@ -14,25 +14,31 @@ from app.core.live import Bells
 from app.domain.datasets import service as datasets
 from app.domain.evaluations import service as evaluations
 from app.domain.exports import service as exports
-from app.domain.jobs import holding, service
+from app.domain.jobs import checkpoints, holding, ordering, service
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import FINAL, LEASED, LIVE, JobKind, JobState
+from app.domain.jobs.states import FINAL, LEASED, LIVE, JobKind, JobState, Queue
 from app.domain.metrics import service as metrics
-from app.domain.metrics.pace import seconds_per_step
+from app.domain.metrics.pace import busy_seconds, seconds_per_step
+from app.domain.preferences import service as preferences
+from app.domain.preferences.service import Prices
 from app.domain.secrets import service as secrets
 from app.domain.workers import service as workers
 from app.web.deps import ContextDep, FormDep, Id, SessionDep, text
-from app.web.render import page, see_other
+from app.web.render import is_partial, page, see_other
 from app.web.render import translate as _
+from app.web.views.actions import actions, checkpoint_items, line_items, place_of, priorities
 from app.web.views.answers import pair_view
+from app.web.views.demands import unmet_words
 from app.web.views.exports import export_views, push_views
 from app.web.views.fields import settings_view
 from app.web.views.jobs import job_view, log_view, phase_items
-from app.web.views.numbers import score_items, stat_items
+from app.web.views.numbers import gpu_hours, reread_words, score_items, stat_items
 from app.web.views.rescue import rescue
 
 router = APIRouter(prefix="/jobs")
 PAGE_SIZE = 50
+#: Waiting jobs shown in their order.
+LINE_SIZE = 50
 #: Parts of the page of a job that follow its events by themselves.
 PARTIALS = {
     "job-progress": "jobs/_progress.html",
@@ -53,14 +59,30 @@ FILTERS: dict[str, frozenset[JobState] | None] = {
 def list_page(
     request: Request, session: SessionDep, show: str = "all", start: Annotated[int, Query(ge=0, le=10**9)] = 0
 ) -> Response:
-    """All trainings, newest first."""
+    """All trainings, newest first; above them those that wait, in the order they start."""
+    return _list(request, session, show, start)
+
+
+def _list(request: Request, session: Session, show: str = "all", start: int = 0) -> Response:
     states = FILTERS.get(show)
     found = service.list_jobs(session, states=states, limit=PAGE_SIZE + 1, offset=start)
     counts = service.count_by_state(session)
     rows = job_rows(session, found[:PAGE_SIZE])
     tabs = [_tab(name, show, counts) for name in FILTERS]
     more = len(found) > PAGE_SIZE
-    return page(request, "jobs/list.html", rows=rows, tabs=tabs, show=show, start=start, more=more, page_size=PAGE_SIZE)
+    line = ordering.waiting(session, Queue.GPU, LINE_SIZE) if show in {"all", "waiting"} and not start else []
+    return page(
+        request,
+        "jobs/list.html",
+        rows=rows,
+        tabs=tabs,
+        show=show,
+        start=start,
+        more=more,
+        page_size=PAGE_SIZE,
+        line=line_items(line),
+        line_more=max(0, counts.get(JobState.QUEUED, 0) - len(line)),
+    )
 
 
 def _tab(name: str, show: str, counts: dict[str, int]) -> dict[str, Any]:
@@ -110,24 +132,37 @@ def _detail(session: Session, ctx: Context, job: Job) -> dict[str, Any]:
     scores = evaluations.scores(session, job_id)
     latest = metrics.latest(session, job_id)
     pace = seconds_per_step(session, [job]) if job.state == JobState.RUNNING else {}
+    view, waiting = job_view(job, pace.get(job_id)), _waiting(session, job)
     return {
-        "job": job_view(job, pace.get(job_id)),
+        "job": view,
+        "actions": actions(view, place_of(job, waiting)),
+        "priorities": priorities(job.priority) if job.job_state in WAITING else [],
+        "checkpoints": checkpoint_items(checkpoints.of_job(session, job_id)),
         "seq": seq,
         "live": job.job_state in LIVE or any(maker.job_state in LIVE for maker in makers),
         "dataset": datasets.names(session, [job.subject_id]).get(job.subject_id, ""),
         "phases": phase_items(job),
-        "stats": stat_items(job, latest, metrics.first(session, job_id), _newest(session, job_id)) if latest else [],
+        "stats": _stats(session, job, latest) if latest else [],
         "scores": score_items(scores),
+        "reread": reread_words(evaluations.reread(session, job_id)),
         "pairs": [pair_view(pair) for pair in evaluations.answer_pairs(session, job)],
         "log": [log_view(event) for event in service.log_lines(session, job_id)],
         "settings": settings_view(job.config),
         "exports": export_views(ctx.storage, exports.list_artifacts(session, job_id), makers),
         "pushes": push_views(makers),
-        "waiting": _waiting(session, job),
+        "waiting": waiting,
         "has_metrics": bool(latest),
         "has_token": secrets.find_secret(session, secrets.HUB_TOKEN) is not None,
         "rescue": rescue(session, ctx.settings, job) if job.state == JobState.FAILED else None,
     }
+
+
+def _stats(session: Session, job: Job, latest: dict[str, float]) -> list[dict[str, Any]]:
+    """The tiles of a job that has stepped."""
+    newest = _newest(session, job.id or 0)
+    tiles = stat_items(job, latest, metrics.first(session, job.id or 0), newest)
+    prices = preferences.read(session, Prices)
+    return tiles + gpu_hours(job, busy_seconds(session, job), newest.get("gpu", {}), prices)
 
 
 def _newest(session: Session, job_id: int) -> dict[str, dict[str, Any]]:
@@ -141,8 +176,9 @@ def _waiting(session: Session, job: Job) -> dict[str, Any] | None:
     if job.state != JobState.QUEUED:
         return None
     return {
-        "position": service.queue_position(session, job),
+        "position": ordering.queue_position(session, job),
         "served": workers.someone_serves(session, job.queue),
+        "unmet": unmet_words(session, job.queue, job),
         "queue": job.queue,
         "held": job.queue in holding.held(session),
         "not_before": job.not_before,
@@ -200,7 +236,21 @@ def resume(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -
 @router.post("/{job_id}/first")
 def first(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
     """Before all others that wait."""
-    return _act(request, session, ctx.bells, job_id, service.start_next, _("It starts next."))
+    return _act(request, session, ctx.bells, job_id, ordering.start_next, _("It starts next."))
+
+
+@router.post("/{job_id}/move")
+def move(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id, form: FormDep) -> Response:
+    """One place earlier or later; the list, when its fragment asks."""
+    ordering.shift(session, ctx.bells, job_id, -1 if text(form, "where") == "earlier" else 1)
+    return _list(request, session) if is_partial(request) else see_other(request, "/jobs#queue")
+
+
+@router.post("/{job_id}/priority")
+def priority(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id, form: FormDep) -> Response:
+    """Before all others, in turn, or when nothing else waits."""
+    ordering.set_priority(session, ctx.bells, job_id, text(form, "priority"))
+    return see_other(request, f"/jobs/{job_id}", _("The order was changed."))
 
 
 @router.post("/{job_id}/retry")

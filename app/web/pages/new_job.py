@@ -21,6 +21,7 @@ from app.domain.models.catalogue import check_model, offered
 from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
 from app.web.render import page, see_other
 from app.web.render import translate as _
+from app.web.views.actions import priorities
 from app.web.views.audits import AuditView, audit_view
 from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_NAME, SPLIT, defaults, written
 from app.web.views.job_form import SHOWN_QUESTIONS, JobForm, put_questions, read_form, to_config, typed_questions
@@ -101,6 +102,7 @@ def _show(request: Request, session: Session, ctx: Context, form: JobForm, statu
         advanced=ADVANCED,
         advanced_open=bool(form.errors.keys() & ADVANCED_NAMES),
         shown_questions=SHOWN_QUESTIONS,
+        priorities=[(choice["word"], choice["label"]) for choice in priorities()],
         goes_on_from=_goes_on_from(session, form),
         **_panel(session, ctx, form, start=False),
     )
@@ -121,7 +123,15 @@ def launch(request: Request, session: SessionDep, ctx: ContextDep, fields: FormD
         if config is None:
             _check_rest(ctx, form)
             return _show(request, session, ctx, form, 422)
-        job = launch_training(session, ctx.bells, ctx.settings, dataset_id=form.number, name=form.name, config=config)
+        job = launch_training(
+            session,
+            ctx.bells,
+            ctx.settings,
+            dataset_id=form.number,
+            name=form.name,
+            config=config,
+            priority=form.priority,
+        )
     except InvalidError as exc:
         form.errors |= exc.errors
         return _show(request, session, ctx, form, 422)

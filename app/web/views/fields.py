@@ -122,6 +122,49 @@ ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
                 (("auto", "Choose for me"), ("none", "16-bit"), ("4bit", "4-bit")),
             ),
             FieldSpec(
+                "fit_memory",
+                "Fit the batch to the card",
+                "Takes as many rows at once as the GPU has room for; a step sees as many as you ask. Learns the same.",
+                "switch",
+            ),
+            FieldSpec(
+                "precision",
+                "Precision",
+                "bfloat16 where the GPU has it, float16 on older ones such as the T4; the CPU uses float32.",
+                "select",
+                (("auto", "Choose for me"), ("bf16", "bfloat16"), ("fp16", "float16")),
+            ),
+            FieldSpec(
+                "gradient_checkpointing",
+                "Compute activations twice",
+                "Saves much memory and costs up to half of the speed. Off by itself where the GPU has room.",
+                "select",
+                (("auto", "Choose for me"), ("on", "Yes"), ("off", "No")),
+            ),
+            FieldSpec(
+                "attention",
+                "Attention",
+                "The kernel of the plain engine; Unsloth brings its own. Learns the same.",
+                "select",
+                (
+                    ("auto", "Choose for me"),
+                    ("sdpa", "PyTorch SDPA"),
+                    ("flash_attention_2", "FlashAttention 2"),
+                    ("eager", "Plain"),
+                ),
+            ),
+            FieldSpec(
+                "gpus",
+                "GPUs",
+                "Train on several GPUs of one worker at once, with the plain engine; a step sees as many rows.",
+            ),
+            FieldSpec(
+                "min_gpu_memory_gb", "GPU memory at least", "Waits for a GPU this large. 0: any.", "text", unit="GB"
+            ),
+            FieldSpec(
+                "worker_label", "Worker with the label", "Waits for a worker with this word. Empty: any.", "text"
+            ),
+            FieldSpec(
                 "optim",
                 "Optimiser",
                 "8-bit AdamW saves memory on a GPU and learns the same.",
@@ -152,6 +195,13 @@ ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
                 "Checkpoint every",
                 "What is lost at worst when a worker dies. 0: ten times a run, five steps apart at least.",
                 unit="steps",
+            ),
+            FieldSpec(
+                "save_minutes",
+                "Checkpoint also every",
+                "Whichever comes first. Steps may be slow: this is the time lost at worst. 0: by steps alone.",
+                "text",
+                unit="minutes",
             ),
             FieldSpec(
                 "max_new_tokens",
@@ -197,7 +247,10 @@ NOUGHT = {
     "max_seq_length": "from the rows, at most 2048",
     "eval_steps": "ten times a run",
     "save_steps": "ten times a run",
+    "save_minutes": "by steps alone",
     "revision": "the newest",
+    "min_gpu_memory_gb": "any",
+    "worker_label": "any",
     "temperature": "0, the likeliest word",
 }
 

@@ -30,6 +30,8 @@ class JobForm:
     errors: dict[str, str] = field(default_factory=dict)
     #: Number of the training whose adapter is gone on from; 0: none.
     adapter_of: int = 0
+    #: When it starts, among those that wait.
+    priority: str = "normal"
 
     @property
     def number(self) -> int:
@@ -55,7 +57,7 @@ def read_form(form: FormData) -> JobForm:
     for name in BY_NAME:
         if name == "target_modules":
             values[name] = tuple(str(v) for v in form.getlist(name))
-        elif name == "packing":
+        elif BY_NAME[name].kind == "switch":
             values[name] = name in form
         elif name in form:
             values[name] = text(form, name)
@@ -76,6 +78,7 @@ def read_form(form: FormData) -> JobForm:
         values,
         questions[:MAX_QUESTIONS],
         adapter_of=int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 0,
+        priority=text(form, "priority", "normal") or "normal",
     )
 
 

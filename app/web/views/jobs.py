@@ -171,6 +171,12 @@ def log_view(event: JobEvent) -> dict[str, str]:
     return {"at": f"{event.at:%H:%M:%S}", "level": level, "message": message}
 
 
+def _checkpoint_words(payload: dict[str, Any], step: int | None) -> str:
+    said = _("Checkpoint saved at step %(step)s.", step=payload.get("step", step))
+    loss = payload.get("eval_loss")
+    return f"{said} " + _("Validation loss %(loss)s.", loss=filters.loss(loss)) if loss is not None else said
+
+
 def _log_words(event: JobEvent) -> tuple[str, str]:
     payload = event.payload
     if event.kind == "log":
@@ -179,7 +185,7 @@ def _log_words(event: JobEvent) -> tuple[str, str]:
         reason = f" {payload['reason']}" if payload.get("reason") else ""
         return "info", _("State: %(state)s.", state=payload.get("state", "")) + reason
     if event.kind == "checkpoint":
-        return "info", _("Checkpoint saved at step %(step)s.", step=payload.get("step", event.step))
+        return "info", _checkpoint_words(payload, event.step)
     if event.kind == "lost":
         return "warning", str(payload.get("message", _("The worker was lost.")))
     return "error", str(payload.get("message", ""))

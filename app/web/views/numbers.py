@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.domain.jobs.models import Job
+from app.domain.preferences.service import Prices
 from app.web import filters
 from app.web.render import translate as _
 
@@ -45,6 +46,15 @@ def _memory(gpu: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"label": label, "value": filters.filesize(used), "note": note, "live": ("gpu", "memory_used", "filesize")}]
 
 
+def gpu_hours(job: Job, seconds: float, gpu: dict[str, Any], prices: Prices) -> list[dict[str, Any]]:
+    """The tile of what a job has taken of GPUs, and what that costs; none on the CPU. `gpu`: its newest payload."""
+    if gpu.get("device", "cpu") == "cpu":
+        return []
+    hours = seconds / 3600 * int(job.config.get("gpus", 1))
+    cost = filters.money([hours * prices.gpu_hour], prices.currency) if prices.gpu_hour else ""
+    return [{"label": _("GPU hours"), "value": filters.figure(hours), "note": cost}]
+
+
 def _tile(label: str, value: str, name: str, shape: str, note: str = "") -> dict[str, Any]:
     return {"label": label, "value": value, "note": note, "live": ("metric", f"values.{name}", shape)}
 
@@ -52,6 +62,19 @@ def _tile(label: str, value: str, name: str, shape: str, note: str = "") -> dict
 def score_items(scores: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """Items of the `stats` macro: each score before and after, and which way it went."""
     return [_score(name, sides) for name, sides in sorted(scores.items())]
+
+
+def reread_words(shares: dict[str, float]) -> tuple[str, bool] | None:
+    """Whether the answers stood a second look, in words, and whether all is well; None when there was none."""
+    if not shares:
+        return None
+    if min(shares.values()) >= 1:
+        return _("Answers checked: read again in one pass, every token is the model's own choice."), True
+    said = _(
+        "Read again in one pass, %(n)s of the checked tokens are not the model's own choice: the log tells more.",
+        n=filters.percent(1 - min(shares.values())),
+    )
+    return said, False
 
 
 def _score(name: str, sides: dict[str, float]) -> dict[str, Any]:
