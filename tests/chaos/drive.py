@@ -122,7 +122,8 @@ def _again(world: World, jobs: dict[int | None, Job], trial: Trial) -> bool:
     if job.state != JobState.FAILED or job.error.get("class") != "disk_full" or not world.disk.was_full:
         return False
     with world.ctx.db.session(write=True) as session:
-        trial.job_id = service.retry(session, world.ctx.bells, trial.job_id).id or 0
+        again = service.retry(session, world.ctx.bells, trial.job_id).id or 0
+    trial.job_id = again  # once it is committed: the disk may still be full
     return True
 
 
