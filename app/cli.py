@@ -1,4 +1,4 @@
-"""`tunedeck up | demo | web | worker | db upgrade | ready | doctor`."""
+"""`tunedeck up | demo | web | worker | db upgrade | people … | secrets … | ready | doctor`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.core.net import is_loopback
 from app.core.settings import Settings, get_settings
 from app.core.storage import storage_refusal
 from app.domain.jobs.states import Queue
+from app.people_commands import keys, people
 from app.serve import refusal
+from app.welcome import first_administrator
 
 if TYPE_CHECKING:
     from app.supervisor import Supervisor
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 db = typer.Typer(no_args_is_help=True)
 app.add_typer(db, name="db", help="The database.")
+app.add_typer(people, name="people")
+app.add_typer(keys, name="secrets")
 
 
 def _refuse(message: str) -> typer.Exit:
@@ -32,6 +35,8 @@ def up() -> None:
     """Start everything on this machine: page, workers and broker. Ctrl-C ends it."""
     settings = _checked(get_settings())
     with _running(settings) as supervisor:
+        if said := first_administrator(settings, supervisor.address):
+            typer.echo(said)
         typer.echo(f"Data: {settings.root}\nCtrl-C ends it.")
         supervisor.mind()
 
@@ -76,8 +81,8 @@ def _running(settings: Settings) -> Iterator[Supervisor]:
 
 
 def _checked(settings: Settings) -> Settings:
-    if not is_loopback(settings.web.host):
-        raise _refuse(refusal(settings.web.host))
+    if said := refusal(settings):
+        raise _refuse(said)
     if problem := storage_refusal(settings):
         raise _refuse(problem)
     return settings

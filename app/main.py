@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app.core.context import make_context
+from app.core.net import is_loopback
 from app.core.settings import Settings, resource_dir
 from app.domain.jobs.sweeper import Sweeper
 from app.web import errors, stream
@@ -15,20 +17,27 @@ from app.web.api import jobs as api_jobs
 from app.web.api import queues as api_queues
 from app.web.api import workers as api_workers
 from app.web.attendance import Attendance
+from app.web.doors import authorize
 from app.web.guard import Guard
 from app.web.hub import Hub
+from app.web.limits import Limits
 from app.web.pages import (
+    account,
     artifacts,
     datasets,
     health,
     home,
+    job_list,
     jobs,
     metrics,
     models,
     new_job,
     notifications,
+    people,
     settings,
+    sign_in,
     storage,
+    trail,
     workers,
 )
 from app.web.statics import Compress, Static
@@ -60,20 +69,27 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        # scope="function": what it writes is committed before the answer is sent.
+        dependencies=[Depends(authorize, scope="function")],
     )
-    app.state.ctx, app.state.hub = ctx, Hub(ctx)
+    app.state.ctx, app.state.hub, app.state.limits = ctx, Hub(ctx), Limits(ctx.settings.limits)
     for room in (
         health,
         metrics,
+        sign_in,
+        account,
         stream,
         home,
         datasets,
         new_job,
+        job_list,
         jobs,
         artifacts,
         models,
         workers,
         notifications,
+        people,
+        trail,
         settings,
         storage,
     ):
@@ -83,5 +99,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
     app.mount("/static", Static(resource_dir("static")), name="static")
     errors.install(app)
     app.add_middleware(Compress)
-    app.add_middleware(Guard, allowed_hosts=ctx.settings.web.allowed_hosts)
+    web = ctx.settings.web
+    names = [*web.allowed_hosts, urlsplit(web.public_url).hostname or ""]
+    app.add_middleware(Guard, allowed_hosts=names, addresses=not is_loopback(web.host))
     return app

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from app.core.net import is_loopback
-from app.core.process import end_with_supervisor
-from app.core.settings import get_settings
+from app.core.process import SUPERVISED_ENV, end_with_supervisor
+from app.core.settings import Settings, get_settings
 from app.core.storage import storage_refusal
 
 
-def refusal(host: str) -> str:
-    """Why `host` is not listened on."""
+def refusal(settings: Settings) -> str:
+    """Why this address is not listened on; empty when it is."""
+    host = settings.web.host
+    if is_loopback(host) or settings.web.accounts:
+        return ""
     return (
-        f"Tunedeck has no accounts yet, so it listens on this machine only. {host} is refused: "
-        "use 127.0.0.1, and an SSH tunnel to reach it from elsewhere."
+        "Without accounts whoever reaches the page may do everything, so Tunedeck listens on this machine only. "
+        f"{host} is refused: "
+        "set TUNEDECK_WEB__ACCOUNTS=true, or use 127.0.0.1 and an SSH tunnel to reach it from elsewhere."
     )
 
 
@@ -22,8 +27,8 @@ def main() -> None:
     """Serve until told to stop."""
     end_with_supervisor()
     settings = get_settings()
-    if not is_loopback(settings.web.host):
-        sys.exit(refusal(settings.web.host))
+    if said := refusal(settings):
+        sys.exit(said)
     if problem := storage_refusal(settings):
         sys.exit(problem)
     import uvicorn
@@ -32,6 +37,8 @@ def main() -> None:
     from app.main import create_app
 
     setup_logging(settings.log)
+    if SUPERVISED_ENV not in os.environ:  # the supervisor says it itself
+        _greet(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.web.host,
@@ -39,9 +46,26 @@ def main() -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
-        proxy_headers=False,
+        proxy_headers=bool(settings.web.trusted_proxies),
+        forwarded_allow_ips=settings.web.trusted_proxies,
         server_header=False,
     )
+
+
+def _greet(settings: Settings) -> None:
+    """Say how the first administrator is made, once the database can be asked."""
+    if not settings.web.accounts:
+        return
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.welcome import address_of, first_administrator
+
+    try:
+        said = first_administrator(settings, address_of(settings))
+    except SQLAlchemyError:
+        said = "The database does not answer yet. `tunedeck people link` prints how to make the first administrator."
+    if said:
+        print(said, flush=True)  # noqa: T201 - for whoever started it
 
 
 if __name__ == "__main__":

@@ -30,6 +30,14 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
+def now_of(session: Session) -> datetime:
+    """The clock of the database server, so that no two machines' clocks are compared."""
+    if session.get_bind().dialect.name == "postgresql":
+        now: datetime = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return now
+    return utcnow()
+
+
 def make_engine(url: str, *, worker: bool = False) -> sa.Engine:
     """An engine for `url`. A worker's connections never hold a lock while they sleep (Postgres)."""
     if url.startswith("sqlite"):

@@ -30,14 +30,37 @@ def resource_dir(name: str) -> Path:
 class WebSettings(BaseModel):
     """The web process."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on. Only loopback addresses are accepted.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on. Other than loopback needs `TUNEDECK_WEB__ACCOUNTS`."
+    )
+    accounts: bool = Field(
+        default=False,
+        description="Everybody signs in. Without it whoever reaches the page may do everything; it is loopback only.",
+    )
     port: int = Field(default=8642, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     allowed_hosts: list[str] = Field(default=[], description="Further Host names to answer to, beside loopback.")
     public_url: str = Field(
         default="", description="Address under which people reach the page, for links in messages; left out when empty."
     )
+    trusted_proxies: list[str] = Field(
+        default=[],
+        description="Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.",
+    )
+    sign_in_days: int = Field(default=30, ge=1, le=365, description="Days after which everybody signs in again.")
+    idle_days: int = Field(default=7, ge=1, le=365, description="Days without use after which a browser is signed out.")
     max_upload_bytes: int = Field(default=10 * 1024**3, description="Largest upload accepted, in bytes.")
     stream_seconds: int = Field(default=600, description="Longest life of one live stream, in seconds.")
+
+
+class LimitSettings(BaseModel):
+    """What one person may use at a time; 0: no limit."""
+
+    requests_per_minute: int = Field(
+        default=1200, ge=0, description="Requests of one person, counted by each web process for itself."
+    )
+    streams: int = Field(default=50, ge=0, description="Live pages of one person, per web process.")
+    live_jobs: int = Field(default=500, ge=0, description="Jobs of one person that wait or run.")
+    rows: int = Field(default=20_000_000, ge=0, description="Rows of a data set.")
 
 
 class WorkerSettings(BaseModel):
@@ -143,6 +166,7 @@ class Settings(BaseSettings):
     )
     s3_region: str = Field(default="", description="Region of the bucket; `AWS_REGION` or us-east-1 when empty.")
     web: WebSettings = WebSettings()
+    limits: LimitSettings = LimitSettings()
     worker: WorkerSettings = WorkerSettings()
     models: ModelSettings = ModelSettings()
     hub: HubSettings = HubSettings()

@@ -26,6 +26,28 @@ class ConflictError(DomainError):
     status = 409
 
 
+class NotAllowedError(DomainError):
+    """Somebody else's, or for another role."""
+
+    status = 403
+
+
+class SignInError(DomainError):
+    """Nobody is signed in, or the token is not good."""
+
+    status = 401
+
+
+class TooManyError(DomainError):
+    """Too many of something; `retry_after`: seconds after which it may go."""
+
+    status = 429
+
+    def __init__(self, message: str, *, field: str = "", retry_after: int = 60) -> None:
+        super().__init__(message, field=field)
+        self.retry_after = retry_after
+
+
 class TooLargeError(DomainError):
     """More than is accepted."""
 

@@ -12,6 +12,8 @@ from starlette.datastructures import FormData
 
 from app.core.context import Context
 from app.domain.errors import InvalidError, TooLargeError
+from app.domain.users.access import Actor
+from app.web.doors import actor_of, request_session
 from app.web.guard import SAFE_METHODS
 
 MAX_FORM_BYTES = 1_000_000
@@ -29,9 +31,9 @@ def get_context(request: Request) -> Context:
 ContextDep = Annotated[Context, Depends(get_context)]
 
 
-def get_session(request: Request, ctx: ContextDep) -> Iterator[Session]:
-    """One transaction for this request; a writer says so at its start."""
-    with ctx.db.session(write=request.method not in SAFE_METHODS) as session:
+def get_session(request: Request) -> Iterator[Session]:
+    """One transaction for this request, which sees what its sender may see; a writer says so at its start."""
+    with request_session(request, write=request.method not in SAFE_METHODS) as session:
         yield session
 
 
@@ -54,6 +56,16 @@ async def get_form(request: Request) -> FormData:
 
 
 FormDep = Annotated[FormData, Depends(get_form)]
+
+
+def get_actor(request: Request) -> Actor:
+    """Who sent the request, where the table of permissions lets nobody else in."""
+    actor = actor_of(request)
+    assert actor is not None
+    return actor
+
+
+ActorDep = Annotated[Actor, Depends(get_actor)]
 
 
 def text(form: FormData, name: str, default: str = "") -> str:

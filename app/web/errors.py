@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from app.core.storage import KeyOutsideRootError, StorageError
-from app.domain.errors import DomainError, InvalidError
+from app.domain.errors import DomainError, InvalidError, SignInError, TooManyError
 from app.web.guard import SECURITY_HEADERS
-from app.web.render import refusal
+from app.web.render import is_partial, refusal, see_other
 from app.web.render import translate as _
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,28 @@ def _back(request: Request) -> str:
 def _domain(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, DomainError)
     fields = exc.errors if isinstance(exc, InvalidError) else {}
-    return show(request, exc.status, exc.message, field=exc.field, fields=fields)
+    if isinstance(exc, SignInError) and not _is_for_a_program(request):
+        return _to_sign_in(request)
+    response = show(request, exc.status, exc.message, field=exc.field, fields=fields)
+    if isinstance(exc, TooManyError):
+        response.headers["retry-after"] = str(exc.retry_after)
+    if isinstance(exc, SignInError):
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _is_for_a_program(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return wants_json(request) or "text/event-stream" in accept or "authorization" in request.headers
+
+
+def _to_sign_in(request: Request) -> Response:
+    """Where somebody signs in, and comes back from to the page that was asked for."""
+    asked = request.url.path if request.method == "GET" and not is_partial(request) else ""
+    if asked and request.url.query:
+        asked += f"?{request.url.query}"
+    there = "/sign-in" + (f"?{urlencode({'next': asked})}" if asked not in {"", "/"} else "")
+    return see_other(request, there)
 
 
 def _http(request: Request, exc: Exception) -> Response:

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.net import is_loopback
+from app.core.net import is_address, is_loopback
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSP = (
@@ -27,11 +27,15 @@ SECURITY_HEADERS = {
 
 
 class Guard:
-    """Refuses foreign hosts (DNS rebinding) and foreign origins (forged requests); adds the security headers."""
+    """Refuses foreign hosts (DNS rebinding) and foreign origins (forged requests); adds the security headers.
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str] = ()) -> None:
+    `addresses`: any IP address is answered to, since people on a network type one.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str] = (), *, addresses: bool = False) -> None:
         self.app = app
-        self._hosts = frozenset(host.lower() for host in allowed_hosts)
+        self._hosts = frozenset(host.lower() for host in allowed_hosts if host)
+        self._addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +57,9 @@ class Guard:
         return None
 
     def _knows(self, name: str) -> bool:
-        return name in self._hosts or name.endswith(".localhost") or is_loopback(name)
+        # Who typed an address in figures was sent there by no name server.
+        figures = self._addresses and is_address(name)
+        return name in self._hosts or name.endswith(".localhost") or is_loopback(name) or figures
 
 
 def _host_name(host: str) -> str:

@@ -10,23 +10,25 @@ from sqlmodel import col
 from app.core.context import Context
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import LEASED, JobKind
+from app.domain.users.access import Actor
+from app.domain.users.scoping import act_as
 
-PLACES = ("datasets", "jobs", "models", "workers", "settings")
+PLACES = ("datasets", "jobs", "models", "workers", "settings", "account")
 #: Pages without a place of their own.
 _BELONGS = {"storage": "settings"}
 #: What a running job of each kind counts for in the rail.
 _COUNTED = {JobKind.TRAIN: "jobs", JobKind.INTAKE: "datasets", JobKind.EXPORT: "models", JobKind.PUSH: "models"}
 
 
-def nav_of(ctx: Context, path: str) -> dict[str, Any]:
+def nav_of(ctx: Context, path: str, actor: Actor) -> dict[str, Any]:
     """The rail for the page at `path`: one query."""
     first = path.strip("/").split("/")[0]
     first = _BELONGS.get(first, first)
     current = first if first in PLACES else "home" if not first else ""
-    return {"current": current, "counts": _running(ctx)}
+    return {"current": current, "counts": _running(ctx, actor)}
 
 
-def _running(ctx: Context) -> dict[str, int]:
+def _running(ctx: Context, actor: Actor) -> dict[str, int]:
     query = (
         sa.select(col(Job.kind), sa.func.count())
         .where(col(Job.state).in_(list(LEASED)), col(Job.deleted_at).is_(None))
@@ -34,6 +36,7 @@ def _running(ctx: Context) -> dict[str, int]:
     )
     counts: dict[str, int] = {}
     with ctx.db.session() as session:
+        act_as(session, actor)
         for kind, count in session.execute(query):
             place = _COUNTED.get(JobKind(kind))
             if place:

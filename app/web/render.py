@@ -7,6 +7,7 @@ import gettext
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.core.context import Context
 from app.core.settings import resource_dir
+from app.domain.datasets.models import Dataset
+from app.domain.jobs.models import Job
+from app.domain.users.access import Actor, Role
 from app.web import filters
+from app.web.doors import actor_of
 from app.web.nav import nav_of
 
 FLASH = "tunedeck_flash"
@@ -108,7 +113,7 @@ def page(
     **values: Any,
 ) -> HTMLResponse:
     """A page; or, when htmx asks for one target, only that: the partial or the block of the page named like its id."""
-    values = {**values, "request": request, "nav": _nav(request), "flashes": _take_flash(request)}
+    values = {**values, "request": request, "nav": _nav(request), "flashes": _take_flash(request), "me": me_of(request)}
     found = environment().get_template(template)
     target = wanted_target(request)
     block = target.replace("-", "_")
@@ -124,6 +129,33 @@ def page(
     return response
 
 
+@dataclass(frozen=True)
+class Me:
+    """Who looks at a page, as templates ask."""
+
+    name: str = ""
+    #: Whether there are accounts here at all.
+    accounts: bool = False
+    signed_in: bool = False
+    makes: bool = False
+    administers: bool = False
+    actor: Actor | None = None
+
+    def owns(self, row: Dataset | Job) -> bool:
+        """Whether they may change it."""
+        return self.actor is not None and self.actor.owns(row.owner_id)
+
+
+def me_of(request: Request) -> Me:
+    """Nobody, where no route was found."""
+    ctx: Context = request.app.state.ctx
+    actor, accounts = actor_of(request), ctx.settings.web.accounts
+    if actor is None:
+        return Me(accounts=accounts)
+    administers, makes = actor.has(Role.ADMINISTRATOR), actor.has(Role.MEMBER)
+    return Me(actor.name, accounts, signed_in=True, makes=makes, administers=administers, actor=actor)
+
+
 def is_partial(request: Request) -> bool:
     """Whether htmx asked for a fragment."""
     return request.headers.get("hx-request-type") == "partial"
@@ -136,7 +168,10 @@ def wanted_target(request: Request) -> str:
 
 def _nav(request: Request) -> dict[str, Any]:
     ctx: Context = request.app.state.ctx
-    return nav_of(ctx, request.url.path) if not is_partial(request) else {"current": "", "counts": {}}
+    actor = actor_of(request)
+    if actor is None or is_partial(request):
+        return {"current": "", "counts": {}}
+    return nav_of(ctx, request.url.path, actor)
 
 
 def see_other(request: Request, url: str, said: str = "", kind: str = "ok") -> Response:

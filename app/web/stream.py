@@ -14,7 +14,9 @@ from sse_starlette import EventSourceResponse
 
 from app.domain.jobs import service
 from app.web.deps import MAX_ID, Id
+from app.web.doors import limit_key
 from app.web.hub import Hub, Watcher
+from app.web.limits import Limits
 from app.web.news import CHANGED, END, Message, backlog, encode, is_over
 
 router = APIRouter()
@@ -31,13 +33,13 @@ async def job_events(request: Request, job_id: Id, after: int = 0) -> EventSourc
     hub: Hub = request.app.state.hub
     newest = await hub.read(lambda session: _newest(session, job_id))
     start = _start(request.headers.get("last-event-id", ""), after)
-    return _stream(_follow(hub, job_id, start, newest, _life(request)))
+    return _stream(request, _follow(hub, job_id, start, newest, _life(request)))
 
 
 @router.get("/changed")
 async def changed(request: Request) -> EventSourceResponse:
     """One `changed` event a second at most, whenever anything about any job changed."""
-    return _stream(_hint(request.app.state.hub, _life(request)))
+    return _stream(request, _hint(request.app.state.hub, _life(request)))
 
 
 def _newest(session: Session, job_id: int) -> int:
@@ -56,8 +58,19 @@ def _life(request: Request) -> float:
     return seconds * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
 
 
-def _stream(messages: AsyncIterator[bytes]) -> EventSourceResponse:
+def _stream(request: Request, messages: AsyncIterator[bytes]) -> EventSourceResponse:
+    """Raises `TooManyError` when this person has as many live pages as one may have."""
+    limits: Limits = request.app.state.limits
+    if key := limit_key(request):
+        limits.check_stream(key)
+        messages = _counted(limits, key, messages)
     return EventSourceResponse(messages, ping=PING_SECONDS, send_timeout=10, sep="\n")
+
+
+async def _counted(limits: Limits, key: str, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    with limits.stream(key):
+        async for message in messages:
+            yield message
 
 
 async def _follow(hub: Hub, job_id: int, start: int, newest: int, life: float) -> AsyncIterator[bytes]:

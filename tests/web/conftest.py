@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from starlette.testclient import TestClient
 
 from app.core.context import Context
+from app.core.settings import Settings
 from app.main import create_app
 from tests.web import seeding
+
+if TYPE_CHECKING:
+    from tests.people.conftest import House
 
 
 @pytest.fixture
@@ -24,3 +29,11 @@ def client(ctx: Context) -> Iterator[TestClient]:
 def world(ctx: Context) -> seeding.World:
     """One of everything."""
     return seeding.world(ctx)
+
+
+@pytest.fixture
+def house(settings: Settings, ctx: Context) -> Iterator[House]:
+    """The same with accounts."""
+    from tests.people.conftest import lived_in
+
+    yield from lived_in(settings, ctx)

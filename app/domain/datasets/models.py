@@ -47,6 +47,10 @@ class Dataset(SQLModel, table=True):
     #: `IntakeStats` of the intake.
     stats: dict[str, Any] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
     error: str = ""
+    #: Number of the account whose it is; None: made before there were accounts.
+    owner_id: int | None = Field(default=None, index=True)
+    #: Everybody who is signed in may see it, and train on it.
+    shared: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     created_at: datetime = Field(default_factory=utcnow)
     deleted_at: datetime | None = None
 

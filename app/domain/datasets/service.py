@@ -21,6 +21,7 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.config import Question
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import LIVE, JobKind, JobState
+from app.domain.users.scoping import actor_of, everybody
 
 
 def create_from_upload(
@@ -38,6 +39,8 @@ def create_from_upload(
     if size == 0:
         raise InvalidError("The file is empty. Choose a .jsonl file with at least one row.", field="file")
     dataset = Dataset(name=name.strip() or filename, filename=filename, size=size, sha256=sha256, source_key=source_key)
+    actor = actor_of(session)
+    dataset.owner_id = actor.user_id if actor else None
     session.add(dataset)
     session.flush()
     config = {"then_train": then_train} if then_train else {}
@@ -92,12 +95,32 @@ def rename(session: Session, dataset_id: int, name: str) -> None:
 def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
     """Hide it. Refused while a job that needs its rows is alive. Its bytes go with the jobs that hold them."""
     dataset = get_dataset(session, dataset_id)
-    users = jobs.list_jobs(session, states=LIVE, subject_id=dataset_id)
-    if users:
-        raise ConflictError(f"“{users[0].name}” is using this data set. Cancel that job first, or wait until it ends.")
+    _refuse_if_used(session, dataset_id)
     for job in jobs.list_jobs(session, kinds=(JobKind.INTAKE, JobKind.AUDIT), subject_id=dataset_id, limit=1000):
         jobs.delete(session, bells, job.id or 0)
     dataset.deleted_at = utcnow()
+    session.flush()
+
+
+def _refuse_if_used(session: Session, dataset_id: int) -> None:
+    used = select(Job).where(
+        Job.subject_id == dataset_id,
+        Job.kind == JobKind.TRAIN,
+        col(Job.state).in_(list(LIVE)),
+        col(Job.deleted_at).is_(None),
+    )
+    user = session.exec(everybody(used.limit(1))).first()
+    if user is not None:
+        seen = jobs.list_jobs(session, states=LIVE, subject_id=dataset_id, limit=1)
+        name = f"“{seen[0].name}”" if seen else "Somebody's training"
+        raise ConflictError(f"{name} is using this data set. Cancel that job first, or wait until it ends.")
+
+
+def share(session: Session, dataset_id: int, *, shared: bool) -> None:
+    """Let everybody see it and train on it, or nobody but its owner."""
+    get_dataset(session, dataset_id).shared = shared
+    light = (col(Job.kind).in_([JobKind.INTAKE, JobKind.AUDIT]), col(Job.subject_id) == dataset_id)
+    session.execute(sa.update(Job).where(*light).values(shared=shared))
     session.flush()
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from app.core.db import utcnow
+from app.core.db import now_of, utcnow
 from app.domain.deliveries.models import SETTLED, Delivery, DeliveryState
 from app.domain.errors import ConflictError, NotFoundError
-from app.domain.jobs.service import now_of
 
 #: A claim runs out after this; longer than any exchange may last.
 CLAIM_SECONDS = 180

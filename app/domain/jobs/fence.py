@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col
 
-from app.core.db import utcnow
+from app.core.db import now_of, utcnow
 from app.domain.jobs.models import Job, JobAttempt, JobEvent
-from app.domain.jobs.service import LONGEST_WAIT, move, now_of
+from app.domain.jobs.service import LONGEST_WAIT, move
 from app.domain.jobs.states import LEASED, JobState
 
 #: Wait before the first try after a loss, in seconds; doubled with each further one.

@@ -58,6 +58,10 @@ class Job(SQLModel, table=True):
     #: What a light job found, or the summary of a training.
     result: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
     parent_id: int | None = Field(default=None, foreign_key="job.id")
+    #: Number of the account whose it is; None: made before there were accounts. A light job is as what it is about.
+    owner_id: int | None = Field(default=None, index=True)
+    #: Everybody who is signed in may see it.
+    shared: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     created_at: datetime = Field(default_factory=utcnow)
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -16,14 +16,21 @@ from app.domain.errors import ConflictError, InvalidError
 from app.domain.jobs.models import Job
 from app.domain.jobs.service import get_job
 from app.domain.jobs.states import PRIORITIES, STRIDE, JobState
+from app.domain.users.scoping import everybody
 
 _OVER = "This job does not wait any more."
 
 
 def waiting(session: Session, queue: str, limit: int | None = None) -> list[Job]:
-    """Jobs that wait in `queue`, the one that starts next first."""
+    """Jobs that wait in `queue`, everybody's, the one that starts next first."""
     query = select(Job).where(*_waits(queue)).order_by(*_order()).limit(limit)
-    return list(session.exec(query))
+    return list(session.exec(everybody(query)))
+
+
+def count_waiting(session: Session, queue: str) -> int:
+    """How many wait in `queue`, everybody's."""
+    found: int = session.execute(everybody(sa.select(sa.func.count(col(Job.id))).where(*_waits(queue)))).scalar_one()
+    return found
 
 
 def _waits(queue: str) -> tuple[sa.ColumnElement[bool], ...]:
@@ -40,7 +47,8 @@ def queue_position(session: Session, job: Job) -> int:
     ahead = here < sa.tuple_(
         sa.literal(-job.priority), sa.literal(job.position, sa.BigInteger), sa.literal(job.id or 0)
     )
-    before: int = session.execute(sa.select(sa.func.count()).where(*_waits(job.queue), ahead)).scalar_one()
+    count = everybody(sa.select(sa.func.count(col(Job.id))).where(*_waits(job.queue), ahead))
+    before: int = session.execute(count).scalar_one()
     return before + 1
 
 
@@ -133,4 +141,4 @@ def _spread(session: Session, peers: list[Job], priority: int) -> None:
 
 def _hit(session: Session, statement: sa.Update) -> bool:
     returning = statement.returning(col(Job.id)).execution_options(synchronize_session=False)
-    return session.execute(returning).first() is not None
+    return session.execute(everybody(returning)).first() is not None

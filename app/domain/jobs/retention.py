@@ -14,6 +14,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from app.core.context import Context
+from app.core.db import now_of
 from app.core.disk import forget_walks
 from app.core.storage import StorageError
 from app.domain.errors import ConflictError, DomainError
@@ -31,7 +32,7 @@ _AT_ONCE = 20
 def expired(session: Session, rules: Retention, limit: int | None = None) -> list[int]:
     """Jobs whose checkpoints have been kept long enough."""
     ended = [([JobState.SUCCEEDED], rules.succeeded_days), ([JobState.FAILED, JobState.CANCELLED], rules.failed_days)]
-    now = service.now_of(session)
+    now = now_of(session)
     old = [
         sa.and_(col(Job.state).in_(states), col(Job.finished_at) <= now - timedelta(days=days))
         for states, days in ended

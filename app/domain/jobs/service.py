@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from app.core.db import utcnow
+from app.core.db import now_of, utcnow
 from app.core.live import Bells
+from app.domain.datasets.models import Dataset
 from app.domain.deliveries import outbox
 from app.domain.errors import ConflictError, NotFoundError
 from app.domain.jobs.demands import can_serve, demand_of, offer_of
 from app.domain.jobs.models import Checkpoint, Job, JobAttempt, JobEvent, QueueHold
+from app.domain.jobs.owners import belongs, check_count
 from app.domain.jobs.states import FINAL, QUEUE_OF, STRIDE, JobKind, JobState, may_move
+from app.domain.users.scoping import actor_of, everybody
 from app.domain.workers import service as workers
 
 #: Before the next try after a loss.
@@ -34,10 +37,15 @@ def enqueue(
     parent_id: int | None = None,
     priority: int = 0,
 ) -> Job:
-    """A new job, queued behind those of its priority; the workers are called once this is committed."""
+    """A new job, queued behind those of its priority; the workers are called once this is committed.
+
+    Raises `TooManyError` when the person has as many live jobs as one may have.
+    """
+    check_count(session)
     queue = QUEUE_OF[kind]
     job = Job(kind=kind, subject_id=subject_id, name=name, config=config, queue=queue, parent_id=parent_id)
     job.priority = priority
+    job.owner_id, job.shared = belongs(session, kind, subject_id)
     for asked, value in asdict(demand_of(kind, config)).items():
         setattr(job, asked, value)
     session.add(job)
@@ -54,7 +62,8 @@ def enqueue(
 
 def _last_place(session: Session, queue: str) -> int:
     waits = (col(Job.queue) == queue, col(Job.state) == JobState.QUEUED)
-    place: int | None = session.execute(sa.select(sa.func.max(col(Job.position))).where(*waits)).scalar_one()
+    furthest = everybody(sa.select(sa.func.max(col(Job.position))).where(*waits))
+    place: int | None = session.execute(furthest).scalar_one()
     return place or 0
 
 
@@ -99,14 +108,6 @@ def move(
     if new in FINAL and job is not None:
         outbox.job_ended(session, job)
     return True
-
-
-def now_of(session: Session) -> datetime:
-    """The clock of the database server, so that no two machines' clocks are compared."""
-    if session.get_bind().dialect.name == "postgresql":
-        now: datetime = session.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-        return now
-    return utcnow()
 
 
 def claim(session: Session, queue: str, worker: str) -> Job | None:
@@ -271,6 +272,8 @@ def retry(session: Session, bells: Bells, job_id: int) -> Job:
     old = get_job(session, job_id)
     if old.job_state not in FINAL:
         raise ConflictError("This job has not ended yet. Cancel it first, or wait.")
+    if old.kind == JobKind.TRAIN and actor_of(session) and session.get(Dataset, old.subject_id) is None:
+        raise ConflictError("Its data set is not shared with you. Ask whoever started the job.")
     return enqueue(
         session,
         bells,

@@ -38,6 +38,9 @@ class Queue(StrEnum):
 
 QUEUE_OF = dict.fromkeys(JobKind, Queue.LIGHT) | {JobKind.TRAIN: Queue.GPU, JobKind.EVALUATE: Queue.GPU}
 
+#: Their `subject_id` is a data set; that of the others is a training.
+ABOUT_DATASETS = frozenset({JobKind.TRAIN, JobKind.INTAKE, JobKind.AUDIT})
+
 #: When a waiting job starts, in words and as its row has it; each queue by itself.
 PRIORITIES = {"urgent": 10, "normal": 0, "whenever": -10}
 #: Room between two neighbours in the queue, so that another fits between.

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Response
 from sqlmodel import Session
 
 from app.core.live import Bells
-from app.domain.jobs import ordering, service
+from app.domain.jobs import ordering, owners, service
 from app.domain.jobs.launch import launch_like, launch_training
 from app.domain.jobs.states import JobKind, JobState
 from app.web.api.bounded import BoundedRoute
-from app.web.api.schemas import Changes, ErrorOut, JobOut, JobPage, Move, NewJob, Priority
+from app.web.api.schemas import Changes, ErrorOut, JobOut, JobPage, Move, NewJob, Priority, Share
 from app.web.deps import MAX_ID, ContextDep, Id, SessionDep
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut, "description": "There is no such job"}}
@@ -89,6 +89,13 @@ def cancel(session: SessionDep, ctx: ContextDep, job_id: Id) -> JobOut:
 def first(session: SessionDep, ctx: ContextDep, job_id: Id) -> JobOut:
     """Let a waiting job start before all others of its queue."""
     return _act(session, ctx.bells, job_id, ordering.start_next)
+
+
+@router.post("/{job_id}/share", responses=_LIKE)
+def share(session: SessionDep, job_id: Id, wish: Share) -> JobOut:
+    """Let everybody who signs in see a job and what was made of it, or nobody but its owner."""
+    owners.share(session, service.get_job(session, job_id).id or 0, shared=wish.shared)
+    return JobOut.of(service.get_job(session, job_id))
 
 
 @router.post("/{job_id}/retry", status_code=201, responses=_MISSING | _REFUSED)

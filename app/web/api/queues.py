@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from app.domain.jobs import holding, ordering
 from app.domain.jobs.states import Queue
+from app.domain.users.scoping import actor_of
 from app.web.api.schemas import ErrorOut, JobOut, QueueOut
 from app.web.deps import ContextDep, SessionDep
 
@@ -39,5 +40,7 @@ def let_go(session: SessionDep, ctx: ContextDep, queue: str) -> QueueOut:
 
 
 def _queue(session: Session, name: str) -> QueueOut:
-    waiting = [JobOut.of(job) for job in ordering.waiting(session, name, _SHOWN)]
-    return QueueOut(name=name, held=name in holding.held(session), waiting=waiting)
+    line, actor = ordering.waiting(session, name, _SHOWN), actor_of(session)
+    seen = [job for job in line if actor is None or actor.sees(job.owner_id, shared=job.shared)]
+    waiting = [JobOut.of(job) for job in seen]
+    return QueueOut(name=name, held=name in holding.held(session), waiting=waiting, others=len(line) - len(seen))

@@ -55,6 +55,10 @@ class JobOut(BaseModel):
     gpus: int
     min_gpu_memory_gb: float
     worker_label: str
+    #: Number of the account whose it is; none without accounts.
+    owner_id: int | None
+    #: Everybody who signs in may see it.
+    shared: bool
     config: dict[str, Any] = Field(examples=[_CONFIG])
     result: dict[str, Any]
     #: `class`, `message` and `advice` of a failure.
@@ -79,11 +83,15 @@ class JobPage(BaseModel):
 
 
 class QueueOut(BaseModel):
-    """A queue: whether it is held, and what waits in it, the one that starts next first."""
+    """A queue: whether it is held, and what waits in it, the one that starts next first.
+
+    `others`: how many wait among these that are not yours to see.
+    """
 
     name: str = Field(examples=["gpu"])
     held: bool
     waiting: list[JobOut]
+    others: int = 0
 
 
 class GpuOut(BaseModel):
@@ -154,3 +162,9 @@ class Move(_In):
 
     where: Literal["earlier", "later"] | None = Field(default=None, examples=[None])
     before: int | None = Field(default=None, ge=1, le=MAX_ID, examples=[11])
+
+
+class Share(_In):
+    """Who may see a job: everybody who signs in, or its owner and the administrators."""
+
+    shared: bool

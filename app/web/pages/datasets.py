@@ -19,13 +19,15 @@ from app.domain.errors import DomainError, InvalidError, NoSpaceError, TooLargeE
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
 from app.domain.models.catalogue import check_model, offered
-from app.web.deps import ContextDep, FormDep, Id, SessionDep, get_context, text
+from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, get_context, text
+from app.web.doors import about, request_session
 from app.web.errors import as_json, wants_json
 from app.web.incoming import Received, receive
 from app.web.render import page, put_flash, see_other
 from app.web.render import translate as _
 from app.web.views.audits import audit_view
 from app.web.views.datasets import DatasetView, dataset_view, first_look, problem_view, row_view
+from app.web.views.owners import owner_words
 
 router = APIRouter()
 #: Bytes left free on the disk after an upload: room for the canonical rows comes on top.
@@ -66,7 +68,7 @@ async def upload(request: Request) -> Response:
     try:
         _check_size(request, ctx)
         received = await receive(request, ctx.storage, max_bytes=ctx.settings.web.max_upload_bytes)
-        location, said = await anyio.to_thread.run_sync(_keep, ctx, received)
+        location, said = await anyio.to_thread.run_sync(_keep, request, ctx, received)
     except DomainError as exc:
         return await anyio.to_thread.run_sync(_refuse, request, ctx, exc)
     if not wants_json(request):
@@ -94,13 +96,13 @@ def _check_size(request: Request, ctx: Context) -> None:
         raise NoSpaceError(_("The server's disk has no room for this file. Delete what is not needed."), field="file")
 
 
-def _keep(ctx: Context, received: Received) -> tuple[str, str]:
+def _keep(request: Request, ctx: Context, received: Received) -> tuple[str, str]:
     """A data set out of the received bytes: its address, and a word if the same file was here already."""
     try:
         _check_head(ctx, received)
-        with ctx.db.session() as session:
+        with request_session(request, write=False) as session:
             known = _known(session, received)
-        return known or _place(ctx, received)
+        return known or _place(request, ctx, received)
     finally:
         ctx.storage.discard(received.key)
 
@@ -119,14 +121,14 @@ def _known(session: Session, received: Received) -> tuple[str, str] | None:
     return f"/datasets/{known.id}", _("This very file is here already, as “%(name)s”.", name=known.name)
 
 
-def _place(ctx: Context, received: Received) -> tuple[str, str]:
+def _place(request: Request, ctx: Context, received: Received) -> tuple[str, str]:
     """Give the bytes their name, and publish them while no transaction is open: that may take long."""
     part = ctx.storage.path(received.key)
     key = f"datasets/src-{received.sha256[:16]}-{part.stem[:8]}.jsonl"
     part.rename(ctx.storage.make_parent(key))
     try:
         ctx.storage.publish(key)
-        return _enter(ctx, received, key)
+        return _enter(request, ctx, received, key)
     except BaseException:
         ctx.storage.discard(key)
         with suppress(StorageError):
@@ -134,8 +136,8 @@ def _place(ctx: Context, received: Received) -> tuple[str, str]:
         raise
 
 
-def _enter(ctx: Context, received: Received, key: str) -> tuple[str, str]:
-    with ctx.db.session(write=True) as session:
+def _enter(request: Request, ctx: Context, received: Received, key: str) -> tuple[str, str]:
+    with request_session(request, write=True) as session:
         twin = _known(session, received)
         if twin is None:
             dataset = service.create_from_upload(
@@ -147,6 +149,7 @@ def _enter(ctx: Context, received: Received, key: str) -> tuple[str, str]:
                 sha256=received.sha256,
                 source_key=key,
             )
+            about(request, f"dataset {dataset.id} “{dataset.name}”", sha256=received.sha256)
             return f"/datasets/{dataset.id}", ""
     ctx.storage.delete(key)
     return twin
@@ -154,11 +157,23 @@ def _enter(ctx: Context, received: Received, key: str) -> tuple[str, str]:
 
 @router.get("/datasets/{dataset_id}")
 def detail_page(
-    request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id, row: Offset = 0, problem: Offset = 0
+    request: Request,
+    session: SessionDep,
+    ctx: ContextDep,
+    actor: ActorDep,
+    dataset_id: Id,
+    row: Offset = 0,
+    problem: Offset = 0,
 ) -> Response:
     """What was understood of a file, its conversations, its problems, its audits."""
     dataset = service.get_dataset(session, dataset_id)
-    return page(request, "datasets/detail.html", **_detail(session, ctx, dataset, row, problem))
+    return page(
+        request,
+        "datasets/detail.html",
+        mine=actor.owns(dataset.owner_id),
+        owner=owner_words(session, ctx, actor, dataset.owner_id, shared=dataset.shared),
+        **_detail(session, ctx, dataset, row, problem),
+    )
 
 
 def _detail(session: Session, ctx: Context, dataset: Dataset, row: int, problem: int) -> dict[str, Any]:
@@ -194,6 +209,15 @@ def rename(request: Request, session: SessionDep, dataset_id: Id, form: FormDep)
     """Another name."""
     service.rename(session, dataset_id, text(form, "name"))
     return see_other(request, f"/datasets/{dataset_id}", _("Renamed."))
+
+
+@router.post("/datasets/{dataset_id}/share")
+def share(request: Request, session: SessionDep, dataset_id: Id, form: FormDep) -> Response:
+    """Let everybody see it, or nobody but its owner."""
+    shared = text(form, "shared") == "yes"
+    service.share(session, dataset_id, shared=shared)
+    said = _("Everybody who signs in may see it now, and train on it.") if shared else _("It is yours alone again.")
+    return see_other(request, f"/datasets/{dataset_id}", said)
 
 
 @router.post("/datasets/{dataset_id}/audit")

@@ -11,7 +11,7 @@ from app.domain.jobs.states import FINAL, LEASED, JobState
 from app.domain.workers import service as workers
 from app.web.deps import ContextDep, SessionDep
 from app.web.pages.datasets import dataset_views
-from app.web.pages.jobs import job_rows
+from app.web.pages.job_list import job_rows
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.jobs import job_view

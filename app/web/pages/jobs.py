@@ -1,11 +1,11 @@
-"""Jobs: the list, the page of one, what can be done with it, its curves as JSON."""
+"""The page of a job, what can be done with it, its curves as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from sqlmodel import Session
 from starlette.responses import JSONResponse, Response
 
@@ -14,31 +14,30 @@ from app.core.live import Bells
 from app.domain.datasets import service as datasets
 from app.domain.evaluations import service as evaluations
 from app.domain.exports import service as exports
-from app.domain.jobs import checkpoints, holding, ordering, service
+from app.domain.jobs import checkpoints, holding, ordering, owners, service
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import FINAL, LEASED, LIVE, JobKind, JobState, Queue
+from app.domain.jobs.states import FINAL, LIVE, JobKind, JobState
 from app.domain.metrics import service as metrics
 from app.domain.metrics.pace import busy_seconds, seconds_per_step
 from app.domain.preferences import service as preferences
 from app.domain.preferences.service import Prices
 from app.domain.secrets import service as secrets
+from app.domain.users.access import Actor, Role
 from app.domain.workers import service as workers
-from app.web.deps import ContextDep, FormDep, Id, SessionDep, text
-from app.web.render import is_partial, page, see_other
+from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, text
+from app.web.render import page, see_other
 from app.web.render import translate as _
-from app.web.views.actions import actions, checkpoint_items, line_items, place_of, priorities
+from app.web.views.actions import actions, checkpoint_items, place_of, priorities
 from app.web.views.answers import pair_view
 from app.web.views.demands import unmet_words
 from app.web.views.exports import export_views, push_views
 from app.web.views.fields import settings_view
 from app.web.views.jobs import job_view, log_view, phase_items
 from app.web.views.numbers import gpu_hours, reread_words, score_items, stat_items
+from app.web.views.owners import owner_words
 from app.web.views.rescue import rescue
 
 router = APIRouter(prefix="/jobs")
-PAGE_SIZE = 50
-#: Waiting jobs shown in their order.
-LINE_SIZE = 50
 #: Parts of the page of a job that follow its events by themselves.
 PARTIALS = {
     "job-progress": "jobs/_progress.html",
@@ -46,85 +45,20 @@ PARTIALS = {
     "job-exports": "jobs/_exports.html",
 }
 WAITING = frozenset({JobState.QUEUED, JobState.PAUSED})
-FILTERS: dict[str, frozenset[JobState] | None] = {
-    "all": None,
-    "running": LEASED,
-    "waiting": WAITING,
-    "done": frozenset({JobState.SUCCEEDED}),
-    "failed": frozenset({JobState.FAILED, JobState.CANCELLED}),
-}
-
-
-@router.get("")
-def list_page(
-    request: Request, session: SessionDep, show: str = "all", start: Annotated[int, Query(ge=0, le=10**9)] = 0
-) -> Response:
-    """All trainings, newest first; above them those that wait, in the order they start."""
-    return _list(request, session, show, start)
-
-
-def _list(request: Request, session: Session, show: str = "all", start: int = 0) -> Response:
-    states = FILTERS.get(show)
-    found = service.list_jobs(session, states=states, limit=PAGE_SIZE + 1, offset=start)
-    counts = service.count_by_state(session)
-    rows = job_rows(session, found[:PAGE_SIZE])
-    tabs = [_tab(name, show, counts) for name in FILTERS]
-    more = len(found) > PAGE_SIZE
-    line = ordering.waiting(session, Queue.GPU, LINE_SIZE) if show in {"all", "waiting"} and not start else []
-    return page(
-        request,
-        "jobs/list.html",
-        rows=rows,
-        tabs=tabs,
-        show=show,
-        start=start,
-        more=more,
-        page_size=PAGE_SIZE,
-        line=line_items(line),
-        line_more=max(0, counts.get(JobState.QUEUED, 0) - len(line)),
-    )
-
-
-def _tab(name: str, show: str, counts: dict[str, int]) -> dict[str, Any]:
-    states = FILTERS[name]
-    words = {
-        "all": _("All"),
-        "running": _("Running"),
-        "waiting": _("Waiting"),
-        "done": _("Succeeded"),
-        "failed": _("Failed"),
-    }
-    count = sum(number for state, number in counts.items() if states is None or state in states)
-    return {"href": f"/jobs?show={name}", "label": words[name], "current": name == show, "count": count}
-
-
-def job_rows(session: Session, found: list[Job]) -> list[dict[str, Any]]:
-    """Jobs with data set, curve and time left, for any list: three queries, however many jobs."""
-    names = datasets.names(session, (job.subject_id for job in found))
-    curves = metrics.sparklines(session, [job.id or 0 for job in found])
-    paces = seconds_per_step(session, [job for job in found if job.state == JobState.RUNNING])
-    return [
-        {
-            "job": job_view(job, paces.get(job.id or 0)),
-            "dataset": names.get(job.subject_id, ""),
-            "curve": curves.get(job.id or 0, []),
-        }
-        for job in found
-    ]
 
 
 @router.get("/{job_id}")
-def detail_page(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
+def detail_page(request: Request, session: SessionDep, ctx: ContextDep, actor: ActorDep, job_id: Id) -> Response:
     """One job. Intakes and audits lead to their data set, exports and pushes to their training."""
     job = service.get_job(session, job_id)
     if job.kind in {JobKind.INTAKE, JobKind.AUDIT}:
         return see_other(request, f"/datasets/{job.subject_id}")
     if job.kind != JobKind.TRAIN:
         return see_other(request, f"/jobs/{job.subject_id}#exports")
-    return page(request, "jobs/detail.html", partials=PARTIALS, **_detail(session, ctx, job))
+    return page(request, "jobs/detail.html", partials=PARTIALS, **_detail(session, ctx, actor, job))
 
 
-def _detail(session: Session, ctx: Context, job: Job) -> dict[str, Any]:
+def _detail(session: Session, ctx: Context, actor: Actor, job: Job) -> dict[str, Any]:
     job_id = job.id or 0
     # Read first: what is committed after this number reaches the page as an event.
     seq = job.event_seq
@@ -135,8 +69,10 @@ def _detail(session: Session, ctx: Context, job: Job) -> dict[str, Any]:
     view, waiting = job_view(job, pace.get(job_id)), _waiting(session, job)
     return {
         "job": view,
-        "actions": actions(view, place_of(job, waiting)),
-        "priorities": priorities(job.priority) if job.job_state in WAITING else [],
+        "actions": actions(view, place_of(job, waiting), actor, accounts=ctx.settings.web.accounts),
+        "mine": actor.owns(job.owner_id),
+        "owner": owner_words(session, ctx, actor, job.owner_id, shared=job.shared),
+        "priorities": priorities(job.priority) if job.job_state in WAITING and actor.owns(job.owner_id) else [],
         "checkpoints": checkpoint_items(checkpoints.of_job(session, job_id)),
         "seq": seq,
         "live": job.job_state in LIVE or any(maker.job_state in LIVE for maker in makers),
@@ -153,8 +89,14 @@ def _detail(session: Session, ctx: Context, job: Job) -> dict[str, Any]:
         "waiting": waiting,
         "has_metrics": bool(latest),
         "has_token": secrets.find_secret(session, secrets.HUB_TOKEN) is not None,
-        "rescue": rescue(session, ctx.settings, job) if job.state == JobState.FAILED else None,
+        "rescue": _rescue(session, ctx, actor, job),
     }
+
+
+def _rescue(session: Session, ctx: Context, actor: Actor, job: Job) -> Any:
+    if job.state != JobState.FAILED or not actor.has(Role.MEMBER):
+        return None
+    return rescue(session, ctx.settings, job)
 
 
 def _stats(session: Session, job: Job, latest: dict[str, float]) -> list[dict[str, Any]]:
@@ -239,18 +181,20 @@ def first(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) ->
     return _act(request, session, ctx.bells, job_id, ordering.start_next, _("It starts next."))
 
 
-@router.post("/{job_id}/move")
-def move(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id, form: FormDep) -> Response:
-    """One place earlier or later; the list, when its fragment asks."""
-    ordering.shift(session, ctx.bells, job_id, -1 if text(form, "where") == "earlier" else 1)
-    return _list(request, session) if is_partial(request) else see_other(request, "/jobs#queue")
-
-
 @router.post("/{job_id}/priority")
 def priority(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id, form: FormDep) -> Response:
     """Before all others, in turn, or when nothing else waits."""
     ordering.set_priority(session, ctx.bells, job_id, text(form, "priority"))
     return see_other(request, f"/jobs/{job_id}", _("The order was changed."))
+
+
+@router.post("/{job_id}/share")
+def share(request: Request, session: SessionDep, job_id: Id, form: FormDep) -> Response:
+    """Let everybody see it and take what was made of it away, or nobody but its owner."""
+    shared = text(form, "shared") == "yes"
+    owners.share(session, job_id, shared=shared)
+    said = _("Everybody who signs in may see it now.") if shared else _("It is yours alone again.")
+    return see_other(request, f"/jobs/{job_id}", said)
 
 
 @router.post("/{job_id}/retry")

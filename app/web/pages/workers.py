@@ -5,11 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.domain.jobs import holding
-from app.domain.jobs import service as jobs
-from app.domain.jobs.states import LEASED, JobKind, Queue
+from app.domain.jobs import holding, owners
+from app.domain.jobs.states import Queue
 from app.domain.workers import service
-from app.web.deps import ContextDep, SessionDep
+from app.web.deps import ActorDep, ContextDep, SessionDep
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.workers import worker_row
@@ -18,12 +17,11 @@ router = APIRouter(prefix="/workers")
 
 
 @router.get("")
-def list_page(request: Request, session: SessionDep) -> Response:
+def list_page(request: Request, session: SessionDep, actor: ActorDep) -> Response:
     """All workers that are known, and the job each has."""
-    busy = {
-        (job.worker, job.queue): job for job in jobs.list_jobs(session, kinds=tuple(JobKind), states=LEASED, limit=500)
-    }
-    rows = [worker_row(worker, busy.get((worker.name, worker.queue))) for worker in service.list_workers(session)]
+    busy = {(job.worker, job.queue): job for job in owners.held_by_workers(session)}
+    found = service.list_workers(session)
+    rows = [worker_row(worker, busy.get((worker.name, worker.queue)), actor) for worker in found]
     stopped = holding.held(session)
     queues = [{"name": queue, "held": queue in stopped} for queue in Queue]
     return page(request, "workers/list.html", workers=rows, queues=queues)

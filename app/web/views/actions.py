@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.jobs.models import Checkpoint, Job
 from app.domain.jobs.ordering import priority_word
 from app.domain.jobs.states import PRIORITIES, JobState
+from app.domain.users.access import Actor, Role
 from app.web import filters
 from app.web.render import translate as _
 from app.web.views.jobs import JobView
@@ -24,12 +25,19 @@ class Action:
     href: str = ""
     kind: str = ""
     ask: tuple[str, str, str] | None = None
+    fields: dict[str, str] = field(default_factory=dict)
 
 
-def actions(view: JobView, place: int) -> list[Action]:
-    """In the order of the head. `place`: the job's number in the queue, 0 when it does not wait."""
+def actions(view: JobView, place: int, actor: Actor, *, accounts: bool) -> list[Action]:
+    """What `actor` may do, in the order of the head. `place`: its number in the queue, 0 when it does not wait."""
     here = f"/jobs/{view.row.id}"
+    if not actor.has(Role.MEMBER):
+        return []
+    if not actor.owns(view.row.owner_id):
+        return _again(view)
     found = _onward(view, here)
+    if accounts:
+        found.append(_share(view, here))
     if place > 1:
         said = _("puts it before all others that wait.")
         found.append(Action(_("Start next"), said, "arrow-up", post=f"{here}/first"))
@@ -70,6 +78,14 @@ def _again(view: JobView) -> list[Action]:
     return [edit, Action(_("Run again"), same, "rotate-ccw", post=f"/jobs/{view.row.id}/retry")]
 
 
+def _share(view: JobView, here: str) -> Action:
+    if view.row.shared:
+        said = _("hides it again from everybody but you and the administrators.")
+        return Action(_("Unshare"), said, "lock", post=f"{here}/share", fields={"shared": "no"})
+    said = _("lets everybody who signs in see it, and take its files away.")
+    return Action(_("Share"), said, "users", post=f"{here}/share", fields={"shared": "yes"})
+
+
 def _cancel(view: JobView, here: str) -> Action:
     title = _("Cancel “%(name)s”?", name=view.row.name[:80])
     said = _("stops it for good; what it wrote so far stays to be looked at.")
@@ -98,10 +114,16 @@ def priorities(priority: int = 0) -> list[dict[str, Any]]:
     return [{"word": word, "label": words[word], "current": word == now} for word in PRIORITIES]
 
 
-def line_items(found: list[Job]) -> list[dict[str, Any]]:
-    """Waiting jobs as the list of the queue shows them."""
+def line_items(found: list[Job], actor: Actor) -> list[dict[str, Any]]:
+    """Waiting jobs as the list of the queue shows them to `actor`: of others' only that they are there."""
     return [
-        {"row": job, "place": place, "priority": priority_word(job.priority)}
+        {
+            "row": job,
+            "place": place,
+            "priority": priority_word(job.priority),
+            "seen": actor.sees(job.owner_id, shared=job.shared),
+            "mine": actor.owns(job.owner_id),
+        }
         for place, job in enumerate(found, start=1)
     ]
 

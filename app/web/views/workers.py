@@ -6,14 +6,15 @@ from typing import Any
 from urllib.parse import quote
 
 from app.domain.jobs.models import Job
+from app.domain.users.access import Actor
 from app.domain.workers import service
 from app.domain.workers.models import Worker
 from app.web import filters
 from app.web.render import translate as _
 
 
-def worker_row(worker: Worker, job: Job | None) -> dict[str, Any]:
-    """What the page tells of a worker, and the job it has."""
+def worker_row(worker: Worker, job: Job | None, actor: Actor) -> dict[str, Any]:
+    """What the page tells `actor` of a worker, and the job it has."""
     alive, gpus = service.is_alive(worker), worker.facts.get("gpus", [])
     badge = "offline" if not alive else "busy" if job else "online"
     return {
@@ -23,7 +24,8 @@ def worker_row(worker: Worker, job: Job | None) -> dict[str, Any]:
         "at": f"/workers/{worker.queue}/{quote(worker.name, safe='')}",
         "gpus": [gpu_words(gpu) for gpu in gpus if isinstance(gpu, dict)],
         "labels": [str(label) for label in worker.facts.get("labels", [])],
-        "job": job,
+        "busy": job is not None,
+        "job": job if job and actor.sees(job.owner_id, shared=job.shared) else None,
         "machine": _machine(worker.facts),
         "engines": _engines(worker.facts),
     }

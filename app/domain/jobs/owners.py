@@ -1,0 +1,44 @@
+"""Whose a job is, who sees it, and how many one person may have. Callers commit."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from app.domain.datasets.models import Dataset
+from app.domain.errors import TooManyError
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import ABOUT_DATASETS, LEASED, LIVE, JobKind
+from app.domain.users.scoping import actor_of, everybody, most_jobs_of
+
+
+def check_count(session: Session) -> None:
+    """Raises `TooManyError` when the person has as many live jobs as one may have."""
+    actor, most = actor_of(session), most_jobs_of(session)
+    if actor is None or actor.user_id is None or not most:
+        return
+    mine = (col(Job.owner_id) == actor.user_id, col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))
+    if session.execute(sa.select(sa.func.count()).where(*mine)).scalar_one() >= most:
+        raise TooManyError(f"{most} of your jobs wait or run already. Let some end, or cancel some, first.")
+
+
+def belongs(session: Session, kind: JobKind, subject_id: int) -> tuple[int | None, bool]:
+    """Whose a new job is, and whether it is shared: a light one is as what it is about, a training its starter's."""
+    actor = actor_of(session)
+    if kind == JobKind.TRAIN and actor is not None:
+        return actor.user_id, False
+    about = session.get(Dataset, subject_id) if kind in ABOUT_DATASETS else session.get(Job, subject_id)
+    return (about.owner_id, about.shared and kind != JobKind.TRAIN) if about else (None, False)
+
+
+def share(session: Session, job_id: int, *, shared: bool) -> None:
+    """Let everybody see a training and what was made of it, or nobody but its owner."""
+    made_of_it = col(Job.kind).in_([JobKind.EXPORT, JobKind.PUSH]) & (col(Job.subject_id) == job_id)
+    session.execute(sa.update(Job).where((col(Job.id) == job_id) | made_of_it).values(shared=shared))
+    session.expire_all()
+
+
+def held_by_workers(session: Session) -> list[Job]:
+    """Every job that a worker has, whoever's it is."""
+    query = select(Job).where(col(Job.state).in_(list(LEASED)), col(Job.deleted_at).is_(None))
+    return list(session.exec(everybody(query.limit(500))))

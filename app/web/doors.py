@@ -1,0 +1,219 @@
+"""Who comes in: every request is somebody's, and may do what the table of permissions says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from sqlmodel import Session
+
+from app.core.context import Context
+from app.domain.datasets import service as datasets
+from app.domain.errors import NotAllowedError, NotFoundError, SignInError
+from app.domain.exports.service import get_artifact
+from app.domain.jobs import service as jobs
+from app.domain.trail import service as trail
+from app.domain.users import sessions, tokens
+from app.domain.users.access import LOCAL, Actor, Role
+from app.domain.users.scoping import act_as, wrote
+from app.web.guard import SAFE_METHODS
+from app.web.limits import Limits
+from app.web.permissions import PERMISSIONS, Need, Rule
+
+_BEARER = "Bearer "
+_PLAIN, _SECURE = "tunedeck_session", "__Host-tunedeck"
+
+
+@dataclass
+class Visit:
+    """What is known of a request: who sent it, by which rule, and what the audit log is to say."""
+
+    actor: Actor | None
+    rule: Rule
+    address: str
+    subject: str = ""
+    #: A session of the request wrote its own line, or had nothing to write.
+    told: bool = False
+    detail: dict[str, str] = field(default_factory=dict)
+
+
+def cookie_name(request: Request) -> str:
+    """On TLS one that no other host, and no plain page, can set."""
+    return _SECURE if request.url.scheme == "https" else _PLAIN
+
+
+def visit_of(request: Request) -> Visit:
+    """Of this request; nobody's where no route was found."""
+    found: Visit | None = getattr(request.state, "visit", None)
+    return found or Visit(None, Rule(Need.NOTHING), address_of(request))
+
+
+def actor_of(request: Request) -> Actor | None:
+    """Who sent it."""
+    return visit_of(request).actor
+
+
+def address_of(request: Request) -> str:
+    """Where it came from, as far as trusted proxies tell."""
+    return request.client.host if request.client else ""
+
+
+def authorize(request: Request) -> Iterator[None]:
+    """Before every route: who is it, and may they? After it: a line in the audit log, where no session wrote one.
+
+    Raises `SignInError`, `NotAllowedError`, `NotFoundError` (also for what is somebody else's), `TooManyError`.
+    """
+    ctx: Context = request.app.state.ctx
+    rule = PERMISSIONS.get((request.method, request.scope["route"].path))
+    visit = request.state.visit = Visit(None, rule or Rule(Need.NOTHING), address_of(request))
+    with ctx.db.session() as session:
+        visit.actor = _identify(request, ctx, session)
+        _count(request)
+        try:
+            _check(request, visit, session, known=rule is not None)
+        except NotAllowedError:
+            _tell_refused(ctx, visit)
+            raise
+    yield
+    if visit.rule.action and not visit.told:
+        with ctx.db.session(write=True) as session:
+            _tell(session, visit)
+
+
+def _identify(request: Request, ctx: Context, session: Session) -> Actor | None:
+    web = ctx.settings.web
+    if not web.accounts:
+        return LOCAL
+    header = request.headers.get("authorization", "")
+    if header:
+        found = tokens.find(session, header.removeprefix(_BEARER)) if header.startswith(_BEARER) else None
+        if found is None:
+            raise SignInError("This token is not valid, or has expired. Make a new one on the page of your account.")
+        token, actor = found
+        if tokens.is_stale(token):
+            with ctx.db.session(write=True) as writing:
+                tokens.stamp(writing, token.id or 0)
+        return actor
+    cookie = request.cookies.get(cookie_name(request), "")
+    known = sessions.find(session, cookie, idle_days=web.idle_days) if cookie else None
+    if known is None:
+        return None
+    signed_in, actor = known
+    if sessions.is_stale(signed_in):
+        with ctx.db.session(write=True) as writing:
+            sessions.stamp(writing, signed_in.id or 0)
+    return actor
+
+
+def limit_key(request: Request) -> str:
+    """Whom a use is counted for; empty for the one person of a loopback installation."""
+    visit = visit_of(request)
+    if visit.actor is None:
+        return f"address {visit.address}"
+    return "" if visit.actor.via == "local" else f"person {visit.actor.user_id}"
+
+
+def _count(request: Request) -> None:
+    limits: Limits = request.app.state.limits
+    if key := limit_key(request):
+        limits.request(key)
+
+
+def _check(request: Request, visit: Visit, session: Session, *, known: bool) -> None:
+    actor, rule, changes = visit.actor, visit.rule, request.method not in SAFE_METHODS
+    if not known:
+        raise NotAllowedError("No rule says who may do this, so nobody may.")
+    if rule.need is Need.NOTHING:
+        return
+    if actor is None:
+        raise SignInError("Sign in first.")
+    if changes and actor.via == "session" and not ({"origin", "sec-fetch-site"} & set(request.headers.keys())):
+        raise NotAllowedError("This request does not say which page it came from. Use a token for scripts.")
+    if changes and not actor.writes:
+        raise NotAllowedError("This token may only read. Make one that may write.")
+    _check_role(actor, rule)
+    if rule.what and (rule.action or not actor.sees_all):
+        act_as(session, actor)
+        _check_object(request, visit, actor, session)
+
+
+def _check_role(actor: Actor, rule: Rule) -> None:
+    in_person = rule.need in {Need.IN_PERSON, Need.ADMINISTER_IN_PERSON}
+    if in_person and actor.via == "token":
+        raise NotAllowedError("A token can't do this. Sign in with a browser.")
+    if rule.need in {Need.ADMINISTER, Need.ADMINISTER_IN_PERSON} and not actor.has(Role.ADMINISTRATOR):
+        raise NotAllowedError("Only an administrator may do this.")
+    if rule.need in {Need.MAKE, Need.CHANGE} and not actor.has(Role.MEMBER):
+        raise NotAllowedError("Your account may only look. Ask an administrator to make you a member.")
+
+
+def _check_object(request: Request, visit: Visit, actor: Actor, session: Session) -> None:
+    """The object is there for them to see; to be changed, it is theirs."""
+    what = visit.rule.what
+    given = str(request.path_params.get(f"{what}_id", ""))
+    if not (given.isascii() and given.isdigit() and 0 < int(given) < 2**31):
+        raise NotFoundError("There is nothing at this address.")
+    owner_id, name = _OBJECTS[what](session, int(given))
+    visit.subject = f"{what} {int(given)} “{name}”"
+    if visit.rule.need is Need.CHANGE and not actor.owns(owner_id):
+        raise NotAllowedError("This belongs to somebody else. They, or an administrator, may change it.")
+
+
+def _dataset(session: Session, number: int) -> tuple[int | None, str]:
+    found = datasets.get_dataset(session, number)
+    return found.owner_id, found.name
+
+
+def _job(session: Session, number: int) -> tuple[int | None, str]:
+    found = jobs.get_job(session, number)
+    return found.owner_id, found.name
+
+
+def _artifact(session: Session, number: int) -> tuple[int | None, str]:
+    return _job(session, get_artifact(session, number).job_id)
+
+
+_OBJECTS = {"dataset": _dataset, "job": _job, "artifact": _artifact}
+
+
+@contextmanager
+def request_session(request: Request, *, write: bool) -> Iterator[Session]:
+    """One transaction that acts for whoever sent the request, and tells the audit log what it changed."""
+    ctx: Context = request.app.state.ctx
+    visit = visit_of(request)
+    visit.told = visit.told or write
+    with ctx.db.session(write=write) as session:
+        if visit.actor is not None:
+            act_as(session, visit.actor, most_jobs=ctx.settings.limits.live_jobs)
+        yield session
+        session.flush()
+        if write and visit.rule.action and wrote(session):
+            _tell(session, visit)
+
+
+def _tell(session: Session, visit: Visit) -> None:
+    rule = visit.rule
+    trail.record(session, visit.actor, rule.action, subject=visit.subject, address=visit.address, **visit.detail)
+
+
+def _tell_refused(ctx: Context, visit: Visit) -> None:
+    if not visit.rule.action:
+        return
+    with ctx.db.session(write=True) as session:
+        trail.record(
+            session,
+            visit.actor,
+            visit.rule.action,
+            subject=visit.subject,
+            address=visit.address,
+            outcome=trail.REFUSED,
+        )
+
+
+def about(request: Request, subject: str, **detail: str) -> None:
+    """What the line in the audit log is about, where the path does not say."""
+    visit = visit_of(request)
+    visit.subject = subject or visit.subject
+    visit.detail |= detail

@@ -1,0 +1,224 @@
+"""Whose things are: what others see of them, through every number in a path, a query or a body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlmodel import Session, col, select
+
+from app.core.context import Context
+from app.domain.datasets import service as datasets
+from app.domain.datasets.models import Dataset
+from app.domain.errors import NotFoundError, TooManyError
+from app.domain.jobs import ordering, owners
+from app.domain.jobs import service as jobs
+from app.domain.jobs.models import Job
+from app.domain.jobs.states import JobKind
+from app.domain.models.catalogue import BUNDLED
+from app.domain.users import tokens
+from app.domain.users.access import LOCAL, Actor, Role, Scope
+from app.domain.users.scoping import act_as, everybody
+from tests.people.conftest import House
+from tests.web import seeding
+
+NAMES = ("good", "bad", "running", "done", "failed", "queued")
+
+
+@pytest.mark.parametrize("path", ["/", "/datasets", "/jobs", "/jobs?show=waiting", "/models", "/workers", "/jobs/new"])
+def test_no_list_tells_of_what_is_anothers(house: House, path: str) -> None:
+    browser = house.browser("max")
+    page = browser.get(path).text
+    assert not [name for name in NAMES if f">{name}<" in page]
+    house.share(shared=True)
+    if path not in {"/workers", "/jobs/new"}:
+        assert [name for name in NAMES if f">{name}<" in browser.get(path).text]
+
+
+def test_the_queue_says_only_that_others_wait(house: House) -> None:
+    with house.ctx.db.session(write=True) as session:
+        max_ = Actor(house.ids["max"], "max", Role.MEMBER)
+        act_as(session, max_)
+        own = seeding.training(session, house.ctx, house.world.dataset, "max's own")
+    browser = house.browser("max")
+    page = browser.get("/jobs").text
+    assert "Somebody else&#39;s training" in page
+    assert ">queued<" not in page
+    with house.ctx.db.session(write=True) as session:
+        _row, token = tokens.make(session, house.ids["max"], "t", Scope.WRITE, 30)
+    script = house.browser(token=token)
+    queue = next(queue for queue in script.get("/api/queues").json() if queue["name"] == "gpu")
+    assert ([job["name"] for job in queue["waiting"]], queue["others"]) == (["max's own"], 1)
+    assert script.post(f"/api/jobs/{house.world.queued}/first").status_code == 404
+    assert script.post(f"/api/jobs/{own.id}/first").status_code == 200  # one's own may go before the others
+    with house.ctx.db.session() as session:
+        assert ordering.waiting(session, "gpu")[0].id == own.id
+
+
+def test_numbers_in_queries_and_bodies_reach_no_further(house: House) -> None:
+    world, browser = house.world, house.browser("max")
+    for query in (f"like={world.done}", f"less={world.failed}", f"further={world.done}"):
+        assert browser.get(f"/jobs/new?{query}").status_code == 404
+    assert "is gone, or not ready" in browser.get(f"/jobs/new?dataset={world.dataset}").text
+    form = {"dataset_id": str(world.dataset), "name": "x", "base_model": BUNDLED}
+    assert browser.post("/jobs", data=form).status_code == 422
+    assert browser.post("/jobs/new/questions", data=form).status_code == 404
+    assert "Question" not in browser.post("/jobs/new/panel", data=form).text
+    json = {"accept": "application/json"}
+    wish: dict[str, Any] = {"dataset_id": world.dataset, "name": "x", "config": {"base_model": BUNDLED}}
+    assert set(browser.post("/api/jobs", json=wish, headers=json).json()["error"]["fields"]) == {"dataset_id"}
+    mine = upload(browser, b"max")
+    wish = {"dataset_id": mine, "name": "x", "config": {"base_model": BUNDLED, "adapter_of": world.done}}
+    assert "base_model" in browser.post("/api/jobs", json=wish, headers=json).json()["error"]["fields"]
+    with house.ctx.db.session() as session:
+        kinds = set(session.exec(select(Job.kind).where(Job.owner_id == house.ids["max"])))
+    assert kinds == {JobKind.INTAKE}
+
+
+def test_a_repeated_job_needs_its_data_too(house: House) -> None:
+    browser = house.browser("max")
+    with house.ctx.db.session(write=True) as session:
+        owners.share(session, house.world.failed, shared=True)
+    assert browser.get(f"/jobs/{house.world.failed}").status_code == 200
+    assert browser.post(f"/jobs/{house.world.failed}/retry").status_code == 409
+    assert browser.post(f"/api/jobs/{house.world.failed}/duplicate", json={}).status_code == 422
+    house.share(shared=True)
+    answer = browser.post(f"/jobs/{house.world.failed}/retry")
+    number = int(answer.headers["location"].rpartition("/")[2].split("#")[0])
+    with house.ctx.db.session() as session:
+        made = session.get_one(Job, number)
+        assert (made.owner_id, made.shared) == (house.ids["max"], False)
+
+
+def upload(browser: Any, salt: bytes) -> int:
+    rows = seeding.lines({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})
+    answer = browser.post("/datasets", files={"file": (f"{salt.decode()}.jsonl", rows)})
+    return int(answer.headers["location"].rpartition("/")[2])
+
+
+def test_the_same_bytes_are_no_way_to_learn_of_anothers(house: House) -> None:
+    one, other = upload(house.browser("mia"), b"mia"), upload(house.browser("max"), b"max")
+    assert one != other
+    with house.ctx.db.session() as session:
+        assert session.get_one(Dataset, one).owner_id == house.ids["mia"]
+        assert session.get_one(Dataset, other).owner_id == house.ids["max"]
+    assert upload(house.browser("max"), b"again") == other
+
+
+def test_sharing_reaches_what_was_made_of_it(house: House) -> None:
+    world, mia, max_ = house.world, house.browser("mia"), house.browser("max")
+    assert max_.get(f"/artifacts/{world.gguf}/download").status_code == 404
+    mia.post(f"/jobs/{world.done}/share", data={"shared": "yes"})
+    assert max_.get(f"/models/{world.done}").status_code == 200
+    assert max_.get(f"/artifacts/{world.gguf}/download").status_code == 200
+    assert max_.get(f"/datasets/{world.dataset}").status_code == 404
+    page = max_.get(f"/jobs/{world.done}").text
+    assert "of mia, shared with everybody" in page
+    assert ">good<" not in page
+    for verb in ("delete", "push", "share", "cancel", "export"):
+        assert f'action="/jobs/{world.done}/{verb}"' not in page
+    mia.post(f"/datasets/{world.dataset}/share", data={"shared": "yes"})
+    assert max_.get(f"/datasets/{world.dataset}").status_code == 200
+    assert max_.post(f"/datasets/{world.dataset}/audit", data={"base_model": BUNDLED}).is_redirect
+    mia.post(f"/jobs/{world.done}/share", data={"shared": "no"})
+    assert max_.get(f"/artifacts/{world.gguf}/download").status_code == 404
+    assert mia.post(f"/api/jobs/{world.done}/share", json={"shared": True}).json()["shared"] is True
+
+
+def test_a_data_set_in_use_by_another_stays(house: House) -> None:
+    house.share(shared=True)
+    wish = {"dataset_id": house.world.dataset, "name": "max's", "config": {"base_model": BUNDLED}}
+    assert house.browser("max").post("/api/jobs", json=wish).status_code == 201
+    with house.ctx.db.session(write=True) as session:
+        theirs = (col(Job.owner_id) == house.ids["mia"], col(Job.kind) == JobKind.TRAIN)
+        session.execute(sa.update(Job).where(*theirs).values(state="cancelled"))
+    answer = house.browser("mia").post(f"/datasets/{house.world.dataset}/delete")
+    assert answer.status_code == 409
+    assert "Somebody&#39;s training" in answer.text
+
+
+def test_a_viewer_sees_no_button_that_is_not_theirs(house: House) -> None:
+    house.share(shared=True)
+    browser = house.browser("vi")
+    for path in ("/", "/jobs", "/datasets", "/models", "/workers", f"/datasets/{house.world.dataset}"):
+        assert 'method="post"' not in browser.get(path).text.replace('action="/sign-out"', ""), path
+    for path in (f"/jobs/{house.world.done}", f"/models/{house.world.done}", f"/jobs/{house.world.failed}"):
+        page = browser.get(path)
+        assert page.status_code == 200
+        assert 'method="post"' not in page.text, path
+
+
+def test_one_person_has_so_many_jobs_and_no_more(house: House) -> None:
+    with house.ctx.db.session(write=True) as session:
+        max_ = Actor(house.ids["max"], "max", Role.MEMBER)
+        act_as(session, max_, most_jobs=2)
+        for _n in range(2):
+            seeding.training(session, house.ctx, house.world.dataset)
+        with pytest.raises(TooManyError):
+            seeding.training(session, house.ctx, house.world.dataset)
+        act_as(session, LOCAL, most_jobs=2)
+        seeding.training(session, house.ctx, house.world.dataset)
+
+
+# ---- The condition that no query can forget ----
+
+
+def seen(session: Session) -> set[str]:
+    """By every way of asking."""
+    found = {job.name for job in session.exec(select(Job))}
+    assert found == set(session.execute(sa.select(col(Job.name))).scalars())
+    assert len(found) <= session.execute(sa.select(sa.func.count(col(Job.id)))).scalar_one()
+    return found
+
+
+def test_the_condition_holds_for_every_way_of_asking(any_house: House) -> None:
+    house, world = any_house, any_house.world
+    with house.ctx.db.session(write=True) as session:
+        act_as(session, Actor(house.ids["max"], "max", Role.MEMBER))
+        assert seen(session) == set()
+        assert session.get(Job, world.done) is None
+        assert session.get(Dataset, world.dataset) is None
+        assert session.execute(sa.update(Job).values(name="stolen")).rowcount == 0  # type: ignore[attr-defined]
+        assert session.execute(sa.delete(Job)).rowcount == 0  # type: ignore[attr-defined]
+        assert session.execute(everybody(sa.select(sa.func.count(col(Job.id))))).scalar_one() > 0
+        for ask in (jobs.get_job, datasets.get_dataset):
+            with pytest.raises(NotFoundError):
+                ask(session, world.done)
+    with house.ctx.db.session() as session:
+        act_as(session, Actor(house.ids["mia"], "mia", Role.MEMBER))
+        assert {"done", "queued"} <= seen(session)
+        assert session.get(Job, world.done) is not None
+    with house.ctx.db.session() as session:
+        act_as(session, Actor(house.ids["ada"], "ada", Role.ADMINISTRATOR, via="token", scope=Scope.WRITE))
+        assert seen(session) == set()  # a lesser token of an administrator sees their own
+
+
+@given(
+    role=st.sampled_from(list(Role)), scope=st.sampled_from(list(Scope)), owner=st.sampled_from([None, 1, 2]),
+    me=st.sampled_from([None, 1]), shared=st.booleans(),
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_who_owns_sees_and_nobody_owns_by_looking(
+    role: Role, scope: Scope, owner: int | None, me: int | None, shared: bool
+) -> None:
+    actor = Actor(me, "x", role, scope=scope)
+    if actor.owns(owner):
+        assert actor.sees(owner, shared=shared)
+        assert role is not Role.VIEWER
+        assert scope is not Scope.READ
+    if actor.has(Role.ADMINISTRATOR):
+        assert actor.has(Role.MEMBER)
+        assert scope is Scope.ADMIN
+    assert actor.has(Role.VIEWER)
+
+
+def test_without_accounts_everything_is_the_one_persons(ctx: Context) -> None:
+    with ctx.db.session(write=True) as session:
+        act_as(session, LOCAL)
+        made = seeding.dataset(session, ctx)
+        job = seeding.training(session, ctx, made)
+        assert (job.owner_id, job.shared) == (None, False)
+        assert LOCAL.owns(None)
