@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from app.core.process import die_with_parent
+from worker.masking import hide, install, mask
 from worker.trainer.protocol import Control, ControlAction, Done, Emitter, Error, ErrorClass, write_control
 
 #: Set by the runner: seconds of lease the child may live without a renewal on its stdin.
@@ -80,7 +81,9 @@ def run(body: Callable[[Child], None], explain: Explain | None = None) -> int:
         return 2
     job_dir = Path(sys.argv[1]).resolve()
     by_hand = LEASE_ENV not in os.environ
+    install()
     secrets = {} if by_hand else json.loads(sys.stdin.readline() or "{}")
+    hide(secrets.values())
     child = Child(job_dir, Emitter(job_dir, sys.stdout if by_hand else None), Control(job_dir), secrets)
     signal.signal(signal.SIGTERM, lambda *_: _ask(job_dir, "cancel"))
     if by_hand:
@@ -117,18 +120,10 @@ def as_error(exc: BaseException, explain: Explain | None, secrets: dict[str, str
     text = "".join(traceback.format_exception(exc))[-20_000:]
     return Error(
         error_class=known.error_class,
-        message=mask(known.message, secrets),
-        advice=mask(known.advice, secrets),
-        traceback=mask(text, secrets),
+        message=mask(known.message, secrets.values()),
+        advice=mask(known.advice, secrets.values()),
+        traceback=mask(text, secrets.values()),
     )
-
-
-def mask(text: str, secrets: dict[str, str]) -> str:
-    """`text` with every secret value replaced."""
-    for value in secrets.values():
-        if len(value) >= 6:
-            text = text.replace(value, "•••")
-    return text
 
 
 def _ask(job_dir: Path, action: ControlAction) -> None:

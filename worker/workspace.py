@@ -139,7 +139,11 @@ class Workspace:
 
     def _intake(self) -> specs.IntakeSpec:
         dataset = datasets.get_dataset(self._session, self._job.subject_id)
-        return specs.IntakeSpec(source=self._ctx.storage.path(dataset.source_key), filename=dataset.filename)
+        return specs.IntakeSpec(
+            source=self._ctx.storage.path(dataset.source_key),
+            filename=dataset.filename,
+            max_rows=self._ctx.settings.limits.rows,
+        )
 
     def _audit(self) -> specs.AuditSpec:
         wish = self._job.config

@@ -145,11 +145,13 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("~/.tunedeck"), description="Where data sets, runs and the database live.")
     database_url: str = Field(
         default="",
+        repr=False,  # it may hold a password
         validation_alias=AliasChoices("TUNEDECK_DATABASE_URL", "DATABASE_URL", "database_url"),
         description="SQLAlchemy address; SQLite inside the data folder when empty.",
     )
     redis_url: str = Field(
         default="",
+        repr=False,  # likewise
         validation_alias=AliasChoices("TUNEDECK_REDIS_URL", "REDIS_URL", "redis_url"),
         description="Address of Redis or Valkey; an embedded Valkey when empty.",
     )

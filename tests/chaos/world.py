@@ -47,7 +47,7 @@ class Kind:
 
 
 SCRIPTED = Kind("tests.chaos.scripted", 2.0, 2.0, 32)
-REAL = Kind("tests.chaos.real", 10.0, 15.0, 256)
+REAL = Kind("tests.chaos.real", 10.0, 15.0, 1200)  # a training starts only where half a gigabyte stays free
 
 
 class World:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from app.domain.users.scoping import act_as, everybody
 from tests.people.conftest import House
 from tests.web import seeding
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("good", "bad", "running", "done", "failed", "queued")
 
 
@@ -222,3 +225,12 @@ def test_without_accounts_everything_is_the_one_persons(ctx: Context) -> None:
         job = seeding.training(session, ctx, made)
         assert (job.owner_id, job.shared) == (None, False)
         assert LOCAL.owns(None)
+
+
+def test_no_route_asks_in_plain_sql() -> None:
+    """The condition is added to ORM statements alone."""
+    rooms = [ROOT / "app/web", ROOT / "app/domain"]
+    plain = [
+        path for room in rooms for path in room.rglob("*.py") if re.search(r"\btext\(\s*f?[\"']", path.read_text())
+    ]
+    assert plain == []

@@ -101,3 +101,11 @@ def test_questions_come_from_the_held_out_rows(ctx: Context) -> None:
     held_out = validation_rows(30, 0.1, 3407)
     assert {q.prompt for q in found} == {f"Question {n}?" for n in held_out}
     assert all(q.expected == q.prompt.replace("Question", "Answer").replace("?", ".") for q in found)
+
+
+def test_a_file_with_more_rows_than_are_taken_is_refused(ctx: Context) -> None:
+    ctx.settings.limits.rows = 3
+    assert take_in(ctx, lines(*[GOOD] * 3)).row_count == 3
+    refused = take_in(ctx, lines(*[GOOD] * 4))
+    assert refused.state == DatasetState.FAILED
+    assert "more than 3 rows" in refused.error

@@ -116,6 +116,9 @@ class Intake:
 
     def _count(self, row: Row) -> None:
         self.rows += 1
+        if self._spec.max_rows and self.rows > self._spec.max_rows:
+            message = f"The file has more than {self._spec.max_rows} rows, which is all that is taken here."
+            raise JobError("bad_data", message, "Split it, or ask for a higher limit (TUNEDECK_LIMITS__ROWS).")
         turns = row["messages"]
         self.counts["turns"] += len(turns)
         self.counts["with_reasoning"] += any("reasoning" in turn for turn in turns)

@@ -61,6 +61,8 @@ class IntakeSpec(_Spec):
     source: Path
     filename: str
     max_problems: int = 1000
+    #: More rows than this are refused; 0: any number.
+    max_rows: int = 0
 
 
 class AuditSpec(_Spec):

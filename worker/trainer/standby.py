@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.core.process import die_with_parent
+from worker.masking import install
 from worker.trainer.environment import set_environment
 from worker.trainer.protocol import OUTPUT_FILE
 from worker.trainer.specs import TrainSpec, read_spec
@@ -22,6 +23,7 @@ from worker.trainer.specs import TrainSpec, read_spec
 
 def wait_for_folder(threads: int) -> None:
     """Returns, as the trainer of the folder that was named, with its libraries loaded. Ends when stdin is closed."""
+    install()
     die_with_parent(signal.SIGKILL)
     set_environment(threads)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from sqlmodel import Session
 
 from app.core.live import Bells
@@ -15,6 +15,7 @@ from app.domain.jobs.states import JobKind, JobState
 from app.web.api.bounded import BoundedRoute
 from app.web.api.schemas import Changes, ErrorOut, JobOut, JobPage, Move, NewJob, Priority, Share
 from app.web.deps import MAX_ID, ContextDep, Id, SessionDep
+from app.web.doors import about
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut, "description": "There is no such job"}}
 _REFUSED: dict[int | str, dict[str, Any]] = {
@@ -41,7 +42,7 @@ def list_jobs(
 
 
 @router.post("", status_code=201, responses=_WRONG)
-def create(session: SessionDep, ctx: ContextDep, response: Response, wish: NewJob) -> JobOut:
+def create(request: Request, session: SessionDep, ctx: ContextDep, response: Response, wish: NewJob) -> JobOut:
     """Queue a training on a data set that is ready."""
     job = launch_training(
         session,
@@ -52,6 +53,7 @@ def create(session: SessionDep, ctx: ContextDep, response: Response, wish: NewJo
         config=wish.config,
         priority=wish.priority,
     )
+    about(request, f"job {job.id} “{job.name}”")
     return _made(response, JobOut.of(job))
 
 

@@ -10,6 +10,7 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.states import FINAL, LEASED, JobState
 from app.domain.workers import service as workers
 from app.web.deps import ContextDep, SessionDep
+from app.web.doors import about
 from app.web.pages.datasets import dataset_views
 from app.web.pages.job_list import job_rows
 from app.web.render import page, see_other
@@ -52,5 +53,6 @@ def patterns(request: Request) -> Response:
 def start_demo(request: Request, session: SessionDep, ctx: ContextDep) -> Response:
     """The sample data set and, once it is checked, its training."""
     dataset = demo.start_demo(session, ctx)
+    about(request, f"dataset {dataset.id} “{dataset.name}”")
     said = _("The sample data set is being checked; its training starts by itself right after.")
     return see_other(request, f"/datasets/{dataset.id}", said)

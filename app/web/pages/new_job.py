@@ -19,6 +19,7 @@ from app.domain.jobs.launch import launch_training
 from app.domain.jobs.models import Job
 from app.domain.models.catalogue import check_model, offered
 from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
+from app.web.doors import about
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.actions import priorities
@@ -135,6 +136,7 @@ def launch(request: Request, session: SessionDep, ctx: ContextDep, fields: FormD
     except InvalidError as exc:
         form.errors |= exc.errors
         return _show(request, session, ctx, form, 422)
+    about(request, f"job {job.id} “{job.name}”")
     return see_other(request, f"/jobs/{job.id}")
 
 
