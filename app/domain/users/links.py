@@ -46,13 +46,22 @@ def look_up(session: Session, value: str) -> OneTimeLink:
     return link
 
 
-def use(session: Session, value: str, name: str, password: str) -> User:
+def name_of(session: Session, value: str) -> str:
+    """Whose password is set by it; empty for the first administrator's. Raises `NotFoundError`."""
+    link = look_up(session, value)
+    return service.get(session, link.user_id).name if link.user_id else ""
+
+
+def use(session: Session, value: str, name: str, password_hash: str) -> User:
     """Set the password; with the first link, make the administrator `name`. Raises `DomainError`."""
     link = look_up(session, value)
+    gone = sa.delete(OneTimeLink).where(col(OneTimeLink.digest) == link.digest).returning(col(OneTimeLink.digest))
+    if session.execute(gone).first() is None:  # used a moment ago, by another request
+        raise NotFoundError(_GONE)
     user = service.get(session, link.user_id) if link.user_id else service.create(session, name, Role.ADMINISTRATOR)
     if user.disabled_at:
         raise ConflictError("This account is closed. Ask an administrator.")
-    service.set_password(session, user, password)
+    service.set_password(session, user, password_hash)
     if link.user_id is None:
         service.adopt(session, user)
         session.execute(sa.delete(OneTimeLink).where(col(OneTimeLink.user_id).is_(None)))

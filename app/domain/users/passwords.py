@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from app.domain.errors import InvalidError
+from app.domain.errors import InvalidError, TooManyError
 
 if TYPE_CHECKING:
     from pwdlib import PasswordHash
 
 SHORTEST, LONGEST = 10, 200
+_FEW = threading.BoundedSemaphore(4)
+_PATIENCE_SECONDS = 10
 #: A few that are tried first; length does the rest.
 _USUAL = frozenset({"1234567890", "0123456789", "password123", "passwordpassword", "qwertyuiop", "administrator"})
 
@@ -35,9 +40,21 @@ def check_new(password: str, name: str) -> None:
         raise InvalidError(problem, field="password")
 
 
+@contextmanager
+def _one_of_few() -> Iterator[None]:
+    """Each costs 64 MiB for a moment. Raises `TooManyError` when too many wait already."""
+    if not _FEW.acquire(timeout=_PATIENCE_SECONDS):
+        raise TooManyError("Too many people sign in at this moment. Try again.", retry_after=_PATIENCE_SECONDS)
+    try:
+        yield
+    finally:
+        _FEW.release()
+
+
 def hashed(password: str) -> str:
-    """To be stored."""
-    return _hasher().hash(password)
+    """To be stored. Slow on purpose: call it outside a transaction. Raises `TooManyError`."""
+    with _one_of_few():
+        return _hasher().hash(password)
 
 
 @lru_cache
@@ -46,6 +63,10 @@ def _nobody() -> str:
 
 
 def matches(password: str, stored: str) -> tuple[bool, str | None]:
-    """Whether it is the one, and a new hash if the stored one is weaker than today's. As slow for an empty `stored`."""
-    found, better = _hasher().verify_and_update(password[:LONGEST], stored or _nobody())
+    """Whether it is the one, and a new hash if the stored one is weaker than today's. As slow for an empty `stored`.
+
+    Call it outside a transaction. Raises `TooManyError`.
+    """
+    with _one_of_few():
+        found, better = _hasher().verify_and_update(password[:LONGEST], stored or _nobody())
     return (found, better) if stored else (False, None)

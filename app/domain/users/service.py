@@ -12,7 +12,7 @@ from app.core.db import utcnow
 from app.domain.datasets.models import Dataset
 from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.domain.jobs.models import Job
-from app.domain.users import passwords, throttle
+from app.domain.users import throttle
 from app.domain.users.access import Role
 from app.domain.users.models import ApiToken, OneTimeLink, SignedIn, User
 from app.domain.users.scoping import everybody
@@ -72,35 +72,31 @@ def _administrators() -> SelectOfScalar[User]:
     return select(User).where(User.role == Role.ADMINISTRATOR, *able)
 
 
-def sign_in(session: Session, name: str, password: str, address: str) -> User | None:
-    """The account, if the password is its own. Raises `TooManyError`. Commit either way: failures are counted."""
-    throttle.check(session, name, address)
+def password_of(session: Session, name: str, address: str) -> tuple[int, str]:
+    """Number and hash of the account somebody wants to sign in by; 0 and "" when there is none or it is closed.
+
+    It counts as a failure until `signed_in`. Raises `TooManyError`.
+    """
+    throttle.attempt(session, name, address)
     user = find(session, name)
-    found, better = passwords.matches(password, user.password_hash if user else "")
-    if user is None or not found or user.disabled_at is not None:
-        throttle.failed(session, name, address)
-        return None
-    if better:
-        user.password_hash = better
+    return (user.id or 0, user.password_hash) if user and not user.disabled_at else (0, "")
+
+
+def signed_in(session: Session, user_id: int, name: str, address: str, better_hash: str | None) -> User:
+    """The password was the one."""
+    user = get(session, user_id)
+    if better_hash:
+        user.password_hash = better_hash
     throttle.succeeded(session, name, address)
     return user
 
 
-def set_password(session: Session, user: User, password: str) -> None:
-    """Give it a password; whoever is signed in by it must sign in again. Raises `InvalidError`."""
-    passwords.check_new(password, user.name)
-    user.password_hash = passwords.hashed(password)
+def set_password(session: Session, user: User, password_hash: str) -> None:
+    """Give it a password; whoever is signed in by it must sign in again."""
+    user.password_hash = password_hash
     session.execute(sa.delete(SignedIn).where(col(SignedIn.user_id) == user.id))
     session.execute(sa.delete(OneTimeLink).where(col(OneTimeLink.user_id) == user.id))
     session.flush()
-
-
-def change_password(session: Session, user: User, old: str, new: str, address: str) -> None:
-    """For who knows the old one. Raises `InvalidError`, `TooManyError`."""
-    throttle.check(session, user.name, address)
-    if not passwords.matches(old, user.password_hash)[0]:
-        raise InvalidError("This is not your present password.", field="old_password")
-    set_password(session, user, new)
 
 
 def set_role(session: Session, user: User, role: Role) -> None:

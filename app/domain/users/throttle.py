@@ -27,25 +27,19 @@ def _keys(name: str, address: str) -> list[tuple[str, int]]:
     return [(f"name {digest}", _FREE_NAME), (f"address {address[:64]}", _FREE_ADDRESS)]
 
 
-def check(session: Session, name: str, address: str) -> None:
-    """Raises `TooManyError` with the seconds to wait."""
-    now = utcnow()
-    rows = [session.get(FailedSignIn, key) for key, _ in _keys(name, address)]
-    waits = [(row.wait_until - now).total_seconds() for row in rows if row and row.wait_until and row.wait_until > now]
-    if waits:
-        seconds = int(max(waits)) + 1
-        raise TooManyError(f"Too many failed sign-ins. Wait {_words(seconds)}, then try again.", retry_after=seconds)
+def attempt(session: Session, name: str, address: str) -> None:
+    """Count an attempt as failed until it has `succeeded`, so that many at once are no more than many in turn.
 
-
-def _words(seconds: int) -> str:
-    return f"{seconds} seconds" if seconds < 120 else f"{seconds // 60 + 1} minutes"
-
-
-def failed(session: Session, name: str, address: str) -> None:
-    """Count it."""
-    now = utcnow()
+    Raises `TooManyError` with the seconds to wait.
+    """
+    now, rows = utcnow(), {}
     for key, free in _keys(name, address):
-        row = session.get(FailedSignIn, key) or FailedSignIn(key=key)
+        rows[key] = session.get(FailedSignIn, key, with_for_update=True) or FailedSignIn(key=key), free
+    waits = [(row.wait_until - now).total_seconds() for row, _ in rows.values() if row.wait_until]
+    if (longest := max(waits, default=0.0)) > 0:
+        seconds = int(longest) + 1
+        raise TooManyError(f"Too many failed sign-ins. Wait {_words(seconds)}, then try again.", retry_after=seconds)
+    for row, free in rows.values():
         row.count = 1 if now - row.last_at > _FORGOTTEN else row.count + 1
         row.last_at = now
         over = row.count - free
@@ -55,9 +49,16 @@ def failed(session: Session, name: str, address: str) -> None:
     session.flush()
 
 
+def _words(seconds: int) -> str:
+    return f"{seconds} seconds" if seconds < 120 else f"{seconds // 60 + 1} minutes"
+
+
 def succeeded(session: Session, name: str, address: str) -> None:
-    """Forget the failures of this name; those of the address stay, for others sit behind it."""
-    row = session.get(FailedSignIn, _keys(name, address)[0][0])
-    if row is not None:
-        session.delete(row)
-        session.flush()
+    """It did not fail. Of the address only this one is taken back, for others sit behind it."""
+    by_name, by_address = (session.get(FailedSignIn, key, with_for_update=True) for key, _ in _keys(name, address))
+    if by_name is not None:
+        session.delete(by_name)
+    if by_address is not None:
+        by_address.count = max(0, by_address.count - 1)
+        by_address.wait_until = None
+    session.flush()

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from app.core.context import Context
 from app.domain.errors import InvalidError, NotFoundError, TooManyError
-from app.domain.users import service, sessions, tokens
+from app.domain.users import passwords, service, sessions, tokens
 from app.domain.users.access import Actor, Role, Scope
 from app.web.deps import MAX_ID, ActorDep, ContextDep, FormDep, Id, SessionDep, text
-from app.web.doors import about, address_of
+from app.web.doors import about, address_of, request_session
 from app.web.pages.sign_in import same_twice
 from app.web.render import page, see_other
 from app.web.render import translate as _
@@ -63,18 +63,33 @@ def _page(
 
 
 @router.post("/password")
-def set_password(request: Request, session: SessionDep, ctx: ContextDep, actor: ActorDep, form: FormDep) -> Response:
+def set_password(request: Request, ctx: ContextDep, actor: ActorDep, form: FormDep) -> Response:
     """Another password: all browsers are signed out, this one too."""
-    user = service.get(session, _own(ctx, actor))
-    old, new = str(form.get("old_password", "")), str(form.get("password", ""))
+    user_id, new = _own(ctx, actor), str(form.get("password", ""))
     try:
+        _know_the_old(request, ctx, actor, str(form.get("old_password", "")))
         same_twice(new, str(form.get("again", "")))
-        service.change_password(session, user, old, new, address_of(request))
-    except InvalidError as exc:
-        return _page(request, session, ctx, actor, exc.errors)
-    except TooManyError as exc:
-        return _page(request, session, ctx, actor, {"old_password": exc.message}, status_code=exc.status)
+        passwords.check_new(new, actor.name)
+        password_hash = passwords.hashed(new)
+    except (InvalidError, TooManyError) as exc:
+        errors = exc.errors if isinstance(exc, InvalidError) else {"old_password": exc.message}
+        with ctx.db.session() as session:
+            return _page(request, session, ctx, actor, errors, status_code=exc.status)
+    with request_session(request, write=True) as session:
+        service.set_password(session, service.get(session, user_id), password_hash)
     return see_other(request, "/sign-in", _("The password was changed. Sign in with it; every browser was signed out."))
+
+
+def _know_the_old(request: Request, ctx: Context, actor: Actor, old: str) -> None:
+    """Guessing it is made slow here too. No transaction is open while it is looked at."""
+    address = address_of(request)
+    with ctx.db.session(write=True) as session:
+        user_id, stored = service.password_of(session, actor.name, address)
+    found, better = passwords.matches(old, stored)
+    if not found:
+        raise InvalidError("This is not your present password.", field="old_password")
+    with ctx.db.session(write=True) as session:
+        service.signed_in(session, user_id, actor.name, address, better)
 
 
 @router.post("/tokens")

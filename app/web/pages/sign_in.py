@@ -12,11 +12,11 @@ from starlette.responses import Response
 from app.core.context import Context
 from app.domain.errors import InvalidError, NotFoundError, TooManyError
 from app.domain.trail import service as trail
-from app.domain.users import links, service, sessions
+from app.domain.users import links, passwords, service, sessions
 from app.domain.users.access import Actor, Role
 from app.domain.users.models import User
 from app.web.deps import ContextDep, FormDep, SessionDep, text
-from app.web.doors import address_of, cookie_name, visit_of
+from app.web.doors import address_of, cookie_name, request_session, visit_of
 from app.web.render import page, see_other
 from app.web.render import translate as _
 
@@ -55,21 +55,30 @@ def is_ours(path: str) -> bool:
 
 
 @router.post("/sign-in")
-def sign_in(request: Request, session: SessionDep, ctx: ContextDep, form: FormDep) -> Response:
-    """Let somebody in who knows the password."""
+def sign_in(request: Request, ctx: ContextDep, form: FormDep) -> Response:
+    """Let somebody in who knows the password. It is looked at while no transaction is open, for that takes its time."""
     _need_accounts(ctx)
-    name, onward = text(form, "name"), text(form, "next")
+    name, onward, address = text(form, "name"), text(form, "next"), address_of(request)
     try:
-        user = service.sign_in(session, name, str(form.get("password", "")), address_of(request))
+        with request_session(request, write=True) as session:
+            user_id, stored = service.password_of(session, name, address)
+        found, better = passwords.matches(str(form.get("password", "")), stored)
     except TooManyError as exc:
+        return _wait(request, ctx, exc, onward, name)
+    with request_session(request, write=True) as session:
+        if not found:
+            _tell(session, request, name, trail.REFUSED)
+            return _form(request, session, onward, name, _(_WRONG), 401)
+        user = service.signed_in(session, user_id, name, address, better)
+        _tell(session, request, user.name)
+        return _let_in(request, session, ctx, user, onward)
+
+
+def _wait(request: Request, ctx: Context, exc: TooManyError, onward: str, name: str) -> Response:
+    with ctx.db.session() as session:
         response = _form(request, session, onward, name, exc.message, exc.status)
-        response.headers["retry-after"] = str(exc.retry_after)
-        return response
-    if user is None:
-        _tell(session, request, name, trail.REFUSED)
-        return _form(request, session, onward, name, _(_WRONG), 401)
-    _tell(session, request, user.name)
-    return _let_in(request, session, ctx, user, onward)
+    response.headers["retry-after"] = str(exc.retry_after)
+    return response
 
 
 def _need_accounts(ctx: Context) -> None:
@@ -136,19 +145,24 @@ def _welcome(
 
 
 @router.post("/welcome")
-def set_password(request: Request, session: SessionDep, ctx: ContextDep, form: FormDep) -> Response:
+def set_password(request: Request, ctx: ContextDep, form: FormDep) -> Response:
     """Set the password, and let them in."""
     _need_accounts(ctx)
     key, name, password = text(form, "key"), text(form, "name"), str(form.get("password", ""))
+    with ctx.db.session() as session:
+        whose = links.name_of(session, key)
     try:
         same_twice(password, str(form.get("again", "")))
-        user = links.use(session, key, name, password)
+        passwords.check_new(password, whose or name)
+        password_hash = passwords.hashed(password)
+        with request_session(request, write=True) as session:
+            user = links.use(session, key, name, password_hash)
+            actor = Actor(user.id, user.name, Role(user.role))
+            trail.record(session, actor, "account.password", address=address_of(request), subject="by a one-time link")
+            return _let_in(request, session, ctx, user, "/")
     except InvalidError as exc:
-        session.rollback()
-        return _welcome(request, session, key, name, exc.errors)
-    actor = Actor(user.id, user.name, Role(user.role))
-    trail.record(session, actor, "account.password", address=address_of(request), subject="by a one-time link")
-    return _let_in(request, session, ctx, user, "/")
+        with ctx.db.session() as session:
+            return _welcome(request, session, key, name, exc.errors)
 
 
 def same_twice(password: str, again: str) -> None:
