@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from app.core.process import die_with_parent
+from worker.seclusion import SECLUDE_ENV, leave_network
 from worker.trainer.protocol import Control, ControlAction, Done, Emitter, Error, ErrorClass, write_control
 
 #: Set by the runner: seconds of lease the child may live without a renewal on its stdin.
@@ -68,6 +69,18 @@ class Child:
     def go_on(self) -> None:
         """The runner is back."""
         self._go.set()
+
+    def seclude(self) -> None:
+        """All is fetched: from here on neither this process nor what it starts reaches a network, where that can be.
+
+        By hand, and where the worker's settings say so, the network stays.
+        """
+        if not os.environ.get(SECLUDE_ENV):
+            return
+        _stay_offline()
+        why_not = leave_network()
+        if why_not:
+            self.events.log(f"The network could not be shut off for this job: {why_not}. It goes on with it.")
 
 
 Explain = Callable[[BaseException], JobError | None]
@@ -129,6 +142,14 @@ def mask(text: str, secrets: dict[str, str]) -> str:
         if len(value) >= 6:
             text = text.replace(value, "•••")
     return text
+
+
+def _stay_offline() -> None:
+    """The Hub's library, loaded or not, is told: else it would try for minutes."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    loaded = sys.modules.get("huggingface_hub.constants")
+    if loaded is not None:
+        loaded.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]  # it reads the variable at import only
 
 
 def _ask(job_dir: Path, action: ControlAction) -> None:

@@ -67,6 +67,9 @@ class WorkerSettings(BaseModel):
     deaf_seconds: float = Field(
         default=60.0, ge=0, description="An idle worker beside work that waits starts anew after so long; 0: never."
     )
+    fence_network: bool = Field(
+        default=True, description="Shut the network off for a job once its model is there (Linux; not for a push)."
+    )
     threads: int = Field(default=0, ge=0, description="CPU threads of a training; 0: one less than the cores.")
 
 

@@ -18,6 +18,7 @@ from worker.child import Child, JobError
 from worker.export import convert, files, llama_side
 from worker.export.proof import _must_read_alike, verdict_of
 from worker.export.reference import Prompt
+from worker.seclusion import SECLUDE_ENV
 from worker.trainer.protocol import write_control
 from worker.trainer.specs import AskedQuestion, ExportSpec, ModelSpec, write_spec
 
@@ -35,10 +36,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(job_dir: Path, spec: ExportSpec) -> subprocess.Popen[str]:
-    """The child as a person would start it by hand."""
+    """The child as a person would start it by hand, but with no network, as the runner has it."""
     job_dir.mkdir(parents=True, exist_ok=True)
     write_spec(job_dir, spec)
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", SECLUDE_ENV: "1"}
     command = [sys.executable, "-m", "worker.export", str(job_dir)]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -52,6 +52,7 @@ class _Count:
 def audit(spec: AuditSpec, child: Child) -> AuditReport:
     """Tokenise every row of the job folder. Raises `JobError`, `Stopped`."""
     folder = weights.resolve(spec.model, child, tokenizer_only=True)
+    child.seclude()
     chat = load_chat(folder)
     count = _Count()
     rows, validation = _lines(child.job_dir / TRAIN_ROWS), _lines(child.job_dir / VALIDATION_ROWS)

@@ -28,6 +28,7 @@ def export(child: Child, spec: ExportSpec) -> None:
     child.events.phase("preparing")
     _check(spec)
     base = resolve(spec.model, child)
+    child.seclude()
     manifest = merged_model(child, spec, base)
     if spec.artifact == "merged":
         _hand_out_merged(child, spec, manifest)

@@ -46,6 +46,8 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
     """Run the whole job. Raises `JobError`, `Stopped`, or whatever the libraries raise."""
     config, events = spec.config, child.events
     folder = weights.resolve(spec.model, child)
+    if ranks.world_size() == 1:  # several processes talk over TCP
+        child.seclude()
     child.stop_point()
 
     events.phase("loading", detail=config.base_model)
