@@ -19,6 +19,7 @@ from peft import PeftModel
 from worker.child import Child, JobError
 from worker.export import reference
 from worker.export.files import Manifest, finish_folder, manifest_of, need_space, read_manifest, sha256_of
+from worker.trainer.foreign_code import is_allowed
 from worker.trainer.specs import ExportSpec
 
 #: Written by sentencepiece tokenizers only, and only the base has it; llama.cpp's converter wants it.
@@ -72,13 +73,17 @@ def _merge(child: Child, spec: ExportSpec, base: Path) -> Manifest:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     started = time.monotonic()
+    foreign_code = is_allowed(spec.model)
     copy_tokenizer(spec.adapter, base, part)
-    tokenizer = reference.load_tokenizer(part)
+    if foreign_code:
+        _copy_code(base, part)
+    tokenizer = reference.load_tokenizer(part, foreign_code=foreign_code)
     asked = reference.prompts(tokenizer, spec.asked)
     dtype = reference.working_dtype(base)
 
     _step(child, 0, "loading the base model")
-    model = PeftModel.from_pretrained(reference.load_model(base, dtype), spec.adapter, torch_device="cpu").eval()
+    whole = reference.load_model(base, dtype, foreign_code=foreign_code)
+    model = PeftModel.from_pretrained(whole, spec.adapter, torch_device="cpu").eval()
     _step(child, 1, "asking the adapter")
     before = [reference.logprobs(model, prompt.ids) for prompt in asked]
     _step(child, 2, "merging")
@@ -86,10 +91,10 @@ def _merge(child: Child, spec: ExportSpec, base: Path) -> Manifest:
     _step(child, 3, "saving")
     merged.save_pretrained(part, max_shard_size="4GB")
     reference.release(merged)
-    del model, merged
+    del whole, model, merged
 
     _step(child, 4, "asking the merged model")
-    saved = reference.load_model(part, dtype)
+    saved = reference.load_model(part, dtype, foreign_code=foreign_code)
     after = [reference.logprobs(saved, prompt.ids) for prompt in asked]
     reference.release(saved)
     del saved
@@ -149,6 +154,12 @@ def copy_tokenizer(adapter: Path, base: Path, into: Path) -> None:
         for folder in (base, adapter):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, into / name)
+
+
+def _copy_code(base: Path, into: Path) -> None:
+    """The merged model needs its author's code as the base does."""
+    for source in base.glob("*.py"):
+        shutil.copyfile(source, into / source.name)
 
 
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")

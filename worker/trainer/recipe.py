@@ -32,6 +32,7 @@ from worker.trainer.callbacks import Counting, MemoryWatch, Orders, Reporter
 from worker.trainer.chat import Chat, load_chat
 from worker.trainer.data import Tokens, load_tokens
 from worker.trainer.engines import EngineModule
+from worker.trainer.foreign_code import is_allowed
 from worker.trainer.protocol import Artifact
 from worker.trainer.reread import check_answers
 from worker.trainer.scores import score
@@ -51,10 +52,11 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
     child.stop_point()
 
     events.phase("loading", detail=config.base_model)
-    chat = load_chat(folder)
+    foreign_code = is_allowed(spec.model)
+    chat = load_chat(folder, foreign_code=foreign_code)
     tokens = load_tokens(chat, child, config.max_seq_length, weights.context_length(folder))
     settled = _settle(folder, spec, tokens, engine, child)
-    model = _load(folder, settled, tokens.max_seq_length, engine, child)
+    model = _load(folder, settled, tokens.max_seq_length, engine, child, foreign_code=foreign_code)
     set_seed(config.seed)  # before the adapter is made: its start is random
     model = engine.attach_lora(model, settled)
     if spec.start_from:
@@ -100,8 +102,10 @@ def _settle(folder: Path, spec: TrainSpec, tokens: Tokens, engine: EngineModule,
     return settled
 
 
-def _load(folder: Path, settled: Plan, length: int, engine: EngineModule, child: Child) -> Any:
-    model = engine.load(folder, settled, length)
+def _load(folder: Path, settled: Plan, length: int, engine: EngineModule, child: Child, *, foreign_code: bool) -> Any:
+    if foreign_code:
+        child.events.log(f"Code of the author of {settled.config.base_model} runs in this job, as it was allowed.")
+    model = engine.load(folder, settled, length, foreign_code=foreign_code)
     cuda = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if cuda else f"the CPU with {torch.get_num_threads()} threads"
     many = f"{ranks.world_size()} × " if ranks.world_size() > 1 else ""
