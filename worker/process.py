@@ -15,7 +15,7 @@ from pathlib import Path
 
 from app.core.settings import Settings
 from app.domain.jobs.states import JobKind
-from worker.child import LEASE_ENV
+from worker.child import LARGEST_FILE_ENV, LEASE_ENV
 from worker.seclusion import SECLUDE_ENV
 from worker.trainer.protocol import BELL_ENV, OUTPUT_FILE, ControlAction, write_control
 
@@ -50,6 +50,8 @@ def child_env(settings: Settings) -> dict[str, str]:
         "PYTHONFAULTHANDLER": "1",
         LEASE_ENV: str(settings.worker.lease_seconds),
     }
+    if settings.worker.child_disk_gb:
+        env[LARGEST_FILE_ENV] = str(int(settings.worker.child_disk_gb * 1_000_000_000))
     if settings.worker.fence_network:
         env[SECLUDE_ENV] = "1"
     if settings.hub.offline:
