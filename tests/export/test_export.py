@@ -153,3 +153,29 @@ def test_a_finished_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     assert files.read_manifest(final) is None
     shutil.rmtree(final)
     assert files.read_manifest(final) is None
+
+
+@pytest.mark.slow
+def test_code_that_a_tokenizer_names_is_not_run_by_the_converter_either(spec: ExportSpec, tmp_path: Path) -> None:
+    """llama.cpp's converter trusts the code that a tokenizer names, even in another folder of this machine."""
+    code = tmp_path / "planted"
+    code.mkdir()
+    spring = f"open({str(tmp_path / 'sprung')!r}, 'w')"
+    (code / "tok.py").write_text(
+        f"{spring}\nfrom transformers import PreTrainedTokenizerFast\nTok = PreTrainedTokenizerFast"
+    )
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(Path(spec.model.base_model), base)
+    shutil.copytree(spec.adapter, adapter)
+    for folder in (base, adapter):
+        for name in ("config.json", "tokenizer_config.json"):
+            if (file := folder / name).is_file():
+                named = {"AutoTokenizer": [None, f"{code}--tok.Tok"], "AutoConfig": f"{code}--tok.Tok"}
+                file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": named}))
+    model = spec.model.model_copy(update={"base_model": str(base)})
+    wish = {"model": model, "adapter": adapter, "quant": "q8_0", "merged": tmp_path / "merged"}
+    made = finished(tmp_path / "job", start(tmp_path / "job", spec.model_copy(update=wish)))
+    assert made[-1]["kind"] == "done", made[-1]
+    assert not (tmp_path / "sprung").exists()
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((tmp_path / "merged" / name).read_text())

@@ -17,7 +17,7 @@ from worker.child import Child, JobError
 from worker.seclusion import SECLUDE_ENV
 from worker.trainer import foreign_code, weights
 from worker.trainer.protocol import Control, Done, Emitter, Error, Log
-from worker.trainer.specs import ModelSpec, TrainSpec, read_spec, write_spec
+from worker.trainer.specs import ExportSpec, ModelSpec, TrainSpec, read_spec, write_spec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -152,3 +152,22 @@ def test_allowed_it_runs_and_reaches_nobody(tiny_model: Path, tmp_path: Path) ->
     assert isinstance(events(job)[-1], Done)
     assert (tmp_path / "ran").read_text() == "PermissionError"
     assert any("Code of the author" in log.message for log in of(events(job), Log))
+
+
+@pytest.mark.slow
+def test_what_was_trained_that_way_is_merged_that_way(tiny_model: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "cache" / f"ada--own@{COMMIT}+code"
+    folder = build_own_model(kept, tiny_model, tmp_path / "ran")
+    job = _job(tmp_path, tiny_model, folder, revision=COMMIT, code_at=COMMIT)
+    assert start(job, HF_HOME=str(tmp_path / "hf")).wait(timeout=200) == 0, events(job)
+    (tmp_path / "ran").unlink()
+    wish: dict[str, Any] = {"artifact": "merged", "name": "own", "converter_dir": tmp_path, "out": tmp_path / "out"}
+    for allowed in ("", COMMIT):
+        export = tmp_path / f"export-{allowed}"
+        export.mkdir()
+        model = spec(folder.parent, revision=COMMIT, code_at=allowed, offline=True)
+        write_spec(export, ExportSpec(model=model, adapter=job / "adapter", merged=tmp_path / "merged", **wish))
+        code = start(export, "export", HF_HOME=str(tmp_path / "hf"), **{SECLUDE_ENV: "1"}).wait(timeout=200)
+        assert (code == 0, (tmp_path / "ran").exists()) == (bool(allowed), bool(allowed)), events(export)
+    assert (tmp_path / "ran").read_text() == "PermissionError"
+    assert (tmp_path / "merged" / "modeling_own.py").is_file()

@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from peft import PeftModel
 
+from app.domain.models.folders import read_json
 from worker.child import Child, JobError
 from worker.export import reference
 from worker.export.files import Manifest, finish_folder, manifest_of, need_space, read_manifest, sha256_of
@@ -77,6 +78,8 @@ def _merge(child: Child, spec: ExportSpec, base: Path) -> Manifest:
     copy_tokenizer(spec.adapter, base, part)
     if foreign_code:
         _copy_code(base, part)
+    else:
+        _name_no_code(part)
     tokenizer = reference.load_tokenizer(part, foreign_code=foreign_code)
     asked = reference.prompts(tokenizer, spec.asked)
     dtype = reference.working_dtype(base)
@@ -90,6 +93,8 @@ def _merge(child: Child, spec: ExportSpec, base: Path) -> Manifest:
     merged = _into_one(model).to(merged_dtype(config))
     _step(child, 3, "saving")
     merged.save_pretrained(part, max_shard_size="4GB")
+    if not foreign_code:
+        _name_no_code(part)
     reference.release(merged)
     del whole, model, merged
 
@@ -160,6 +165,14 @@ def _copy_code(base: Path, into: Path) -> None:
     """The merged model needs its author's code as the base does."""
     for source in base.glob("*.py"):
         shutil.copyfile(source, into / source.name)
+
+
+def _name_no_code(folder: Path) -> None:
+    """Code that did not run must not be named to who reads the folder next: llama.cpp's converter trusts it."""
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = read_json(folder / name)
+        if settings.pop("auto_map", None) is not None:
+            (folder / name).write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")

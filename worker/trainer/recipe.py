@@ -47,8 +47,7 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
     """Run the whole job. Raises `JobError`, `Stopped`, or whatever the libraries raise."""
     config, events = spec.config, child.events
     folder = weights.resolve(spec.model, child)
-    if ranks.world_size() == 1:  # several processes talk over TCP
-        child.seclude()
+    _seclude(child)
     child.stop_point()
 
     events.phase("loading", detail=config.base_model)
@@ -73,6 +72,19 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
         _after(model, chat, tokens, spec, engine, child)
         events.phase("saving")
         _save_adapter(model, chat, config, engine, child)
+
+
+def _seclude(child: Child) -> None:
+    """Leave the network; but several processes, one for each GPU, talk over TCP.
+
+    CUDA first: where the driver's device files are not there yet it has a privileged helper make them, and what has
+    left the network gets no privilege any more.
+    """
+    if ranks.world_size() > 1:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.init()
+    child.seclude()
 
 
 def _settle(folder: Path, spec: TrainSpec, tokens: Tokens, engine: EngineModule, child: Child) -> Plan:
