@@ -172,6 +172,8 @@ def test_code_that_a_tokenizer_names_is_not_run_by_the_converter_either(spec: Ex
             if (file := folder / name).is_file():
                 named = {"AutoTokenizer": [None, f"{code}--tok.Tok"], "AutoConfig": f"{code}--tok.Tok"}
                 file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": named}))
+    config = adapter / "adapter_config.json"  # the base that an adapter names is not looked for
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": str(code)}))
     model = spec.model.model_copy(update={"base_model": str(base)})
     wish = {"model": model, "adapter": adapter, "quant": "q8_0", "merged": tmp_path / "merged"}
     made = finished(tmp_path / "job", start(tmp_path / "job", spec.model_copy(update=wish)))

@@ -230,6 +230,15 @@ def test_what_can_carry_code_is_no_model_and_is_not_touched_beside_one(
     assert not (tmp_path / "sprung").exists()
 
 
+def test_where_a_config_says_it_came_from_is_not_looked_for(tiny_model: Path, tmp_path: Path, child: Child) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"_name_or_path": "/nowhere/else"}))
+    folder = weights.resolve(spec(str(tmp_path / "model"), tmp_path), child)
+    plan = settle(TrainConfig(base_model=str(folder)), None, 64, "hf", None, parameters=0)
+    assert hf.load(folder, plan, 64, foreign_code=False).config._name_or_path == str(folder)
+
+
 class _Trap:
     def __init__(self, mark: Path) -> None:
         self._mark = mark
