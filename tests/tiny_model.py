@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +82,53 @@ def build_tiny_model(out: Path, kind: str = "llama") -> Path:
     model = Qwen2ForCausalLM(Qwen2Config(**shape)) if kind == "qwen2" else LlamaForCausalLM(LlamaConfig(**shape))
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    return out
+
+
+_OWN_CONFIG = """
+from transformers import LlamaConfig
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "tiny-own"
+"""
+_OWN_MODEL = """
+import os
+import socket
+from pathlib import Path
+
+from transformers import LlamaForCausalLM
+
+from .configuration_own import OwnConfig
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        try:
+            socket.create_connection(("127.0.0.1", {port}), 5).close()
+            found = "connected"
+        except OSError as exc:
+            found = type(exc).__name__
+        Path({marker!r}).write_text(found)
+"""
+
+
+def build_own_model(out: Path, base: Path, marker: Path, port: int = 9) -> Path:
+    """`base` as an architecture of its author's, whose code calls `port` and writes to `marker` how that went."""
+    shutil.copytree(base, out)
+    config = json.loads((out / "config.json").read_text())
+    config |= {
+        "model_type": "tiny-own",
+        "architectures": ["OwnForCausalLM"],
+        "auto_map": {
+            "AutoConfig": "configuration_own.OwnConfig",
+            "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
+        },
+    }
+    (out / "config.json").write_text(json.dumps(config))
+    (out / "configuration_own.py").write_text(_OWN_CONFIG)
+    (out / "modeling_own.py").write_text(_OWN_MODEL.format(port=port, marker=str(marker)))
     return out

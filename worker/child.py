@@ -6,6 +6,7 @@ By hand (no runner) the lifeline is off and a terminal's Ctrl-C is a request to 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -18,12 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from app.core.process import die_with_parent
+from app.core.process import die_with_parent, limit_this_process
 from worker.masking import hide, install, mask
+from worker.seclusion import SECLUDE_ENV, leave_network
 from worker.trainer.protocol import Control, ControlAction, Done, Emitter, Error, ErrorClass, write_control
 
 #: Set by the runner: seconds of lease the child may live without a renewal on its stdin.
 LEASE_ENV = "TUNEDECK_LEASE_SECONDS"
+#: Set by the runner: bytes that no file of the child may grow beyond.
+LARGEST_FILE_ENV = "TUNEDECK_LARGEST_FILE"
 
 
 class JobError(Exception):
@@ -70,6 +74,18 @@ class Child:
         """The runner is back."""
         self._go.set()
 
+    def seclude(self) -> None:
+        """All is fetched: from here on neither this process nor what it starts reaches a network, where that can be.
+
+        By hand, and where the worker's settings say so, the network stays.
+        """
+        if not os.environ.get(SECLUDE_ENV):
+            return
+        _stay_offline()
+        why_not = leave_network()
+        if why_not:
+            self.events.log(f"The network could not be shut off for this job: {why_not}. It goes on with it.")
+
 
 Explain = Callable[[BaseException], JobError | None]
 
@@ -90,6 +106,7 @@ def run(body: Callable[[Child], None], explain: Explain | None = None) -> int:
         signal.signal(signal.SIGINT, lambda *_: _ask(job_dir, "cancel"))
     else:
         die_with_parent(signal.SIGKILL)
+        limit_this_process(int(os.environ.get(LARGEST_FILE_ENV, "0")))
         threading.Thread(target=_watch, args=(child, sys.stdin), daemon=True).start()
     return _guarded(body, child, explain)
 
@@ -110,7 +127,7 @@ def _guarded(body: Callable[[Child], None], child: Child, explain: Explain | Non
 
 def as_error(exc: BaseException, explain: Explain | None, secrets: dict[str, str]) -> Error:
     """The `error` line of an exception, with every secret masked."""
-    known = exc if isinstance(exc, JobError) else explain(exc) if explain else None
+    known = exc if isinstance(exc, JobError) else (explain(exc) if explain else None) or _beyond_limit(exc)
     if known is None:
         known = JobError(
             "bug",
@@ -124,6 +141,25 @@ def as_error(exc: BaseException, explain: Explain | None, secrets: dict[str, str
         advice=mask(known.advice, secrets.values()),
         traceback=mask(text, secrets.values()),
     )
+
+
+def _beyond_limit(exc: BaseException) -> JobError | None:
+    """The kernel let no file grow further; some libraries pass on its words alone."""
+    if os.strerror(errno.EFBIG) not in str(exc):
+        return None
+    return JobError(
+        "disk_full",
+        "A file of this job grew beyond what a job may write on this worker.",
+        "Choose a smaller model, or raise the limit on the worker (TUNEDECK_WORKER__CHILD_DISK_GB).",
+    )
+
+
+def _stay_offline() -> None:
+    """The Hub's library, loaded or not, is told: else it would try for minutes."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    loaded = sys.modules.get("huggingface_hub.constants")
+    if loaded is not None:
+        loaded.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]  # it reads the variable at import only
 
 
 def _ask(job_dir: Path, action: ControlAction) -> None:

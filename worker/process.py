@@ -15,7 +15,8 @@ from pathlib import Path
 
 from app.core.settings import Settings
 from app.domain.jobs.states import JobKind
-from worker.child import LEASE_ENV
+from worker.child import LARGEST_FILE_ENV, LEASE_ENV
+from worker.seclusion import SECLUDE_ENV
 from worker.trainer.protocol import BELL_ENV, OUTPUT_FILE, ControlAction, write_control
 
 _NICER = 10
@@ -28,7 +29,7 @@ MODULES = {
 }
 #: What a child may see of the runner's environment; nothing else, above all no database address and no key.
 _PASSED = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV",
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "USER", "LD_LIBRARY_PATH", "LD_PRELOAD",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
     "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
     "OMP_WAIT_POLICY", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS",
@@ -49,6 +50,10 @@ def child_env(settings: Settings) -> dict[str, str]:
         "PYTHONFAULTHANDLER": "1",
         LEASE_ENV: str(settings.worker.lease_seconds),
     }
+    if settings.worker.child_disk_gb:
+        env[LARGEST_FILE_ENV] = str(int(settings.worker.child_disk_gb * 1_000_000_000))
+    if settings.worker.fence_network:
+        env[SECLUDE_ENV] = "1"
     if settings.hub.offline:
         env["HF_HUB_OFFLINE"] = "1"
     if settings.hub.disable_xet:

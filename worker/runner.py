@@ -30,6 +30,7 @@ from worker.room import need_room
 from worker.standby import StandBy
 from worker.trainer import checkpoints, protocol
 from worker.transfers import Publisher, carry, fetch
+from worker.watch import Watch
 from worker.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Run:
         self._end: protocol.Done | protocol.Error | None = None
         self._child: ChildProcess | None = None
         self._secrets: dict[str, str] = {}
+        self._too_much: dict[str, Any] | None = None
 
     def run(self) -> None:
         """From the claim to the final state."""
@@ -179,13 +181,14 @@ class Run:
             need_room(self._ctx, session, self._job)
             space = Workspace(self._ctx, session, self._job)
             self._dir = space.prepare()
-        self._secrets = space.secrets
+        self._secrets, self._written = space.secrets, space.written
         return carry(space.write_rows, lambda: self._keep_lease() is not None)
 
     def _launch(self) -> None:
         kind = JobKind(self._job.kind)
         ready = self._standby.take() if self._standby and kind == JobKind.TRAIN else None
         self._child = ChildProcess(kind, self._dir, self._ctx.settings, self._secrets, ready)
+        self._watch = Watch(self._ctx.settings.worker, self._child.pid, self._written)
 
     @property
     def _running(self) -> ChildProcess:
@@ -201,6 +204,13 @@ class Run:
             if code is None:
                 self._running.wait_for_news(_LOOK_SECONDS)
                 self._keep_lease()
+                self._hold_to_limits()
+
+    def _hold_to_limits(self) -> None:
+        """End a job that takes more of this host than it may, so that the others live on."""
+        self._too_much = self._too_much or self._watch.too_much()
+        if self._too_much is not None:
+            self._running.kill()
 
     def _keep_lease(self) -> protocol.ControlAction | None:
         """Renew the lease when it is time for that; what is asked of the job is returned and passed to the child."""
@@ -288,6 +298,9 @@ class Run:
             state = self._write_end(lambda session: fence.fail(session, self._own, error))
         elif isinstance(end, protocol.Done) and code == 0:
             state = self._write_end(lambda session: fence.finish(session, self._own, end.outcome))
+        elif self._too_much is not None:
+            error = self._too_much
+            state = self._write_end(lambda session: fence.fail(session, self._own, error))
         else:
             error = killed(code, self._running.last_output())
             most = self._ctx.settings.worker.max_losses

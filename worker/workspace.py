@@ -20,7 +20,8 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import JobKind
-from app.domain.models.catalogue import find
+from app.domain.models.allowances import code_at
+from app.domain.models.catalogue import find, roots_of
 from app.domain.secrets.service import HUB_TOKEN, get_secret
 from worker.trainer import specs
 
@@ -43,6 +44,8 @@ class Workspace:
         self._session = session
         self._job = job
         self.path = ctx.storage.path(job_dir_key(job))
+        #: Where the child writes: this folder, and for an export the merged model.
+        self.written = [self.path]
         self.secrets: dict[str, str] = {}
         self._rows_key = ""
         self._held_out: frozenset[int] = frozenset()
@@ -88,6 +91,8 @@ class Workspace:
             revision=revision,
             model_cache=settings.model_cache,
             offline=settings.hub.offline,
+            local_roots=roots_of(settings),
+            code_at=code_at(self._session, base_model, revision),
         )
 
     def _give_token(self) -> None:
@@ -161,6 +166,8 @@ class Workspace:
         training, config = self._training()
         adapter = self._artifact(training, "adapter", "")
         settings = self._ctx.settings
+        merged = self._ctx.storage.path(merged_key(training))
+        self.written += [merged, merged.with_name(f".{merged.name}.part")]
         asked = [
             specs.AskedQuestion(question=pair.question, answer=pair.after.text if pair.after else "")
             for pair in answer_pairs(self._session, training)
@@ -170,7 +177,7 @@ class Workspace:
             adapter=self._ctx.storage.path(adapter.storage_key),
             artifact=self._job.config["artifact"],
             quant=self._job.config["quant"],
-            merged=self._ctx.storage.path(merged_key(training)),
+            merged=merged,
             name=file_stem(training.name),
             asked=tuple(asked),
             llama_cpp_dir=settings.models.llama_cpp_dir,

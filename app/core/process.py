@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 #: Set by the supervisor for the processes it starts: its process id.
 SUPERVISED_ENV = "TUNEDECK_SUPERVISED"
@@ -16,6 +19,18 @@ def die_with_parent(number: signal.Signals) -> None:
     """On Linux, have the kernel send `number` to this process when its parent is gone."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def limit_this_process(largest_file: int = 0) -> None:
+    """For good, and for what it starts: no core dump, no file above `largest_file` bytes (0: any size).
+
+    On Linux it is also the first to be ended when memory runs out: sooner than the worker, the database or a desktop.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
 def end_with_supervisor() -> None:

@@ -90,6 +90,17 @@ class WorkerSettings(BaseModel):
     deaf_seconds: float = Field(
         default=60.0, ge=0, description="An idle worker beside work that waits starts anew after so long; 0: never."
     )
+    fence_network: bool = Field(
+        default=True, description="Shut the network off for a job once its model is there (Linux; not for a push)."
+    )
+    child_memory_gb: float = Field(
+        default=0.0, ge=0, description="Main memory that a job may hold, in GB; one that takes more is ended. 0: any."
+    )
+    child_disk_gb: float = Field(
+        default=0.0,
+        ge=0,
+        description="What a job may write on this host, in GB; 0: until the disk has less than 0.2 GB left.",
+    )
     threads: int = Field(default=0, ge=0, description="CPU threads of a training; 0: one less than the cores.")
 
 

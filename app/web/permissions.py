@@ -134,6 +134,8 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/settings/hub-token"): _admin_in_person("secret.hub_token"),
     ("POST", "/settings/hub-token/delete"): _admin_in_person("secret.hub_token_delete"),
     ("POST", "/settings/prices"): _admin("settings.prices"),
+    ("POST", "/settings/foreign-code"): _admin_in_person("code.allow"),
+    ("POST", "/settings/foreign-code/delete"): _admin_in_person("code.withdraw"),
     ("GET", "/settings/notifications"): ADMIN_READ,
     ("POST", "/settings/notifications/webhook"): _admin_in_person("settings.webhook"),
     ("POST", "/settings/notifications/webhook/secret"): _admin_in_person("secret.webhook"),

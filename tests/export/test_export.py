@@ -18,6 +18,7 @@ from worker.child import Child, JobError
 from worker.export import convert, files, llama_side
 from worker.export.proof import _must_read_alike, verdict_of
 from worker.export.reference import Prompt
+from worker.seclusion import SECLUDE_ENV
 from worker.trainer.protocol import write_control
 from worker.trainer.specs import AskedQuestion, ExportSpec, ModelSpec, write_spec
 
@@ -35,10 +36,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(job_dir: Path, spec: ExportSpec) -> subprocess.Popen[str]:
-    """The child as a person would start it by hand."""
+    """The child as a person would start it by hand, but with no network, as the runner has it."""
     job_dir.mkdir(parents=True, exist_ok=True)
     write_spec(job_dir, spec)
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", SECLUDE_ENV: "1"}
     command = [sys.executable, "-m", "worker.export", str(job_dir)]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -152,3 +153,31 @@ def test_a_finished_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     assert files.read_manifest(final) is None
     shutil.rmtree(final)
     assert files.read_manifest(final) is None
+
+
+@pytest.mark.slow
+def test_code_that_a_tokenizer_names_is_not_run_by_the_converter_either(spec: ExportSpec, tmp_path: Path) -> None:
+    """llama.cpp's converter trusts the code that a tokenizer names, even in another folder of this machine."""
+    code = tmp_path / "planted"
+    code.mkdir()
+    spring = f"open({str(tmp_path / 'sprung')!r}, 'w')"
+    (code / "tok.py").write_text(
+        f"{spring}\nfrom transformers import PreTrainedTokenizerFast\nTok = PreTrainedTokenizerFast"
+    )
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(Path(spec.model.base_model), base)
+    shutil.copytree(spec.adapter, adapter)
+    for folder in (base, adapter):
+        for name in ("config.json", "tokenizer_config.json"):
+            if (file := folder / name).is_file():
+                named = {"AutoTokenizer": [None, f"{code}--tok.Tok"], "AutoConfig": f"{code}--tok.Tok"}
+                file.write_text(json.dumps(json.loads(file.read_text()) | {"auto_map": named}))
+    config = adapter / "adapter_config.json"  # the base that an adapter names is not looked for
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": str(code)}))
+    model = spec.model.model_copy(update={"base_model": str(base)})
+    wish = {"model": model, "adapter": adapter, "quant": "q8_0", "merged": tmp_path / "merged"}
+    made = finished(tmp_path / "job", start(tmp_path / "job", spec.model_copy(update=wish)))
+    assert made[-1]["kind"] == "done", made[-1]
+    assert not (tmp_path / "sprung").exists()
+    for name in ("config.json", "tokenizer_config.json"):
+        assert "auto_map" not in json.loads((tmp_path / "merged" / name).read_text())

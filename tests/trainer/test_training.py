@@ -181,7 +181,7 @@ def test_unsloth_runs_the_same_job_and_agrees(straight: Path, tmp_path: Path, ti
 
 def test_packed_rows_do_not_read_one_another(tiny_model: Path) -> None:
     config = TrainConfig(base_model=str(tiny_model))
-    model = hf.load(tiny_model, settle(config, None, 64, "hf", None, parameters=0), 64)
+    model = hf.load(tiny_model, settle(config, None, 64, "hf", None, parameters=0), 64, foreign_code=False)
     first, second = [5, 6, 7, 8], [9, 10, 11]
     collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
     packed = collate([{"input_ids": first + second, "labels": first + second, "seq_lengths": [4, 3]}])

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import errno
 import json
+import pickle
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.domain.jobs.config import TrainConfig
 from tests.fakehub import BAD_TOKEN, WRITE_TOKEN, FakeHub
 from worker.child import Child, JobError, Stopped
 from worker.trainer import hub, weights
+from worker.trainer.chat import load_chat
+from worker.trainer.engines import hf
 from worker.trainer.failures import explain
 from worker.trainer.protocol import Control, Emitter, ErrorClass, Phase, parse, write_control
+from worker.trainer.settings import settle
 from worker.trainer.specs import ModelSpec
 
 
@@ -168,6 +175,81 @@ def test_a_full_disk_is_said_before_the_download(tmp_path: Path) -> None:
     with pytest.raises(JobError) as caught:
         hub.check_space({"model.safetensors": 1 << 60}, tmp_path / "model.part")
     assert caught.value.error_class == "disk_full"
+
+
+def test_what_is_no_name_never_becomes_a_path(tmp_path: Path, child: Child) -> None:
+    cache = tmp_path / "cache"
+    (tmp_path / "x").mkdir()
+    for wrong in (
+        {"name": "a/../../x"},
+        {"name": "a--b/c"},
+        {"name": "a/b.part"},
+        {"name": "a/b", "revision": "../../x"},
+        {"name": "a/b", "revision": "x.lock"},
+    ):
+        with pytest.raises(JobError) as caught:
+            weights.resolve(spec(**{"cache": cache, **wrong}), child)  # type: ignore[arg-type]
+        assert caught.value.error_class == "model_not_found"
+        assert not cache.exists()
+
+
+def test_a_local_folder_is_looked_over_again_when_it_is_used(tiny_model: Path, tmp_path: Path, child: Child) -> None:
+    roots = tmp_path / "roots"
+    shutil.copytree(tiny_model, roots / "model")
+    model = spec(str(roots / "model"), tmp_path, local_roots=[roots])
+    assert weights.resolve(model, child) == roots / "model"
+    shutil.copytree(tiny_model, tmp_path / "other")
+    (roots / "model").rename(roots / "was")
+    (roots / "model").symlink_to(tmp_path / "other")  # between the launch and now
+    with pytest.raises(JobError, match="allowed root"):
+        weights.resolve(model, child)
+    (roots / "model").unlink()
+    (roots / "was").rename(roots / "model")
+    (roots / "model" / "vocab.json").symlink_to(tmp_path / "other" / "config.json")
+    with pytest.raises(JobError, match="outside the allowed roots"):
+        weights.resolve(model, child)
+
+
+@pytest.mark.parametrize("planted", ["pytorch_model.bin", "model.gguf", "weights.pkl", "model.pt", "modeling.py"])
+def test_what_can_carry_code_is_no_model_and_is_not_touched_beside_one(
+    tiny_model: Path, tmp_path: Path, child: Child, planted: str
+) -> None:
+    """A pickle of this kind would write a file when it is loaded."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / planted).write_bytes(pickle.dumps(_Trap(tmp_path / "sprung")))
+    folder = weights.resolve(spec(str(tmp_path / "model"), tmp_path), child)
+    plan = settle(TrainConfig(base_model=str(folder)), None, 64, "hf", None, parameters=0)
+    hf.load(folder, plan, 64, foreign_code=False)
+    load_chat(folder)
+    assert not (tmp_path / "sprung").exists()
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(JobError, match="no model"):
+        weights.resolve(spec(str(folder), tmp_path), child)
+    with pytest.raises(OSError, match="safetensors"):  # nor by the library, if that were left out
+        hf.load(folder, plan, 64, foreign_code=False)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_where_a_config_says_it_came_from_is_not_looked_for(tiny_model: Path, tmp_path: Path, child: Child) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"_name_or_path": "/nowhere/else"}))
+    folder = weights.resolve(spec(str(tmp_path / "model"), tmp_path), child)
+    plan = settle(TrainConfig(base_model=str(folder)), None, 64, "hf", None, parameters=0)
+    assert hf.load(folder, plan, 64, foreign_code=False).config._name_or_path == str(folder)
+
+
+class _Trap:
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._mark,)
+
+
+def test_the_trap_would_spring(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(_Trap(tmp_path / "sprung")))
+    assert (tmp_path / "sprung").exists()
 
 
 @pytest.mark.slow

@@ -109,6 +109,7 @@ def test_every_route_is_reachable_from_a_page(house: House, ctx: Context) -> Non
         kept.parent.mkdir(parents=True)
         kept.write_bytes(b"weights")
     client.post("/settings/hub-token", data={"hub_token": "hf_abcdefghijklmnop"})
+    client.post("/settings/foreign-code", data={"model": "ada/own", "commit": "a" * 40})
     with ctx.db.session(write=True) as session:
         seeding.notifications(session, ctx)
     while waiting:

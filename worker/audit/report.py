@@ -14,6 +14,7 @@ from worker.child import Child, JobError
 from worker.trainer import weights
 from worker.trainer.chat import Chat, load_chat
 from worker.trainer.data import propose_length
+from worker.trainer.foreign_code import is_allowed
 from worker.trainer.rows import Row, read_rows
 from worker.trainer.specs import TRAIN_ROWS, VALIDATION_ROWS, AuditSpec
 from worker.trainer.tokens import IGNORED, Encoded, RowProblem, encode
@@ -52,7 +53,8 @@ class _Count:
 def audit(spec: AuditSpec, child: Child) -> AuditReport:
     """Tokenise every row of the job folder. Raises `JobError`, `Stopped`."""
     folder = weights.resolve(spec.model, child, tokenizer_only=True)
-    chat = load_chat(folder)
+    child.seclude()
+    chat = load_chat(folder, foreign_code=is_allowed(spec.model))
     count = _Count()
     rows, validation = _lines(child.job_dir / TRAIN_ROWS), _lines(child.job_dir / VALIDATION_ROWS)
     total = rows + validation

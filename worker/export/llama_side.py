@@ -5,12 +5,13 @@ A process of its own: a native crash ends it alone, and its memory goes back whe
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 import signal
+import socket
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,22 @@ class Answer(BaseModel):
     replies: list[Reply]
 
 
+#: In the working directory: a socket's name may have about 100 bytes.
+_SOCKET = "llama.sock"
+_PATIENCE = 3600
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP over the Unix socket: where a job has left the network, not even loopback is there."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(_SOCKET)
+
+
 class _Server:
-    """xllamacpp's server on a free loopback port, behind a key that only this process knows."""
+    """xllamacpp's server on a Unix socket, behind a key that only this process knows."""
 
     def __init__(self, ask: Ask) -> None:
         import xllamacpp
@@ -78,23 +93,22 @@ class _Server:
         params.warmup = False
         params.use_jinja = True
         params.verbosity = 0
-        params.hostnames = ["127.0.0.1"]
-        params.port = 0
+        params.hostnames = [_SOCKET]
+        Path(_SOCKET).unlink(missing_ok=True)
         params.api_keys = [self._key]
         self._server = xllamacpp.Server(params)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """One call; an HTTP error is an exception with llama.cpp's own words."""
-        request = urllib.request.Request(  # noqa: S310 - our own loopback server
-            self._server.listening_address + path,
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"},
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=3600) as response:  # noqa: S310 - see above
-                return json.load(response)
-        except urllib.error.HTTPError as exc:
-            raise RuntimeError(f"{path}: {exc.read().decode(errors='replace')[:1000]}") from exc
+        connection = _Connection("localhost")
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
+        connection.request("POST", path, json.dumps(body).encode(), headers)
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        if response.status != http.client.OK:
+            raise RuntimeError(f"{path}: {answer.decode(errors='replace')[:1000]}")
+        return json.loads(answer)
 
 
 def _reply(server: _Server, ask: Ask, prompt: AskedPrompt) -> Reply:

@@ -16,9 +16,11 @@ import torch
 from filelock import FileLock, Timeout
 from peft import PeftModel
 
+from app.domain.models.folders import read_json
 from worker.child import Child, JobError
 from worker.export import reference
 from worker.export.files import Manifest, finish_folder, manifest_of, need_space, read_manifest, sha256_of
+from worker.trainer.foreign_code import is_allowed
 from worker.trainer.specs import ExportSpec
 
 #: Written by sentencepiece tokenizers only, and only the base has it; llama.cpp's converter wants it.
@@ -72,24 +74,32 @@ def _merge(child: Child, spec: ExportSpec, base: Path) -> Manifest:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     started = time.monotonic()
+    foreign_code = is_allowed(spec.model)
     copy_tokenizer(spec.adapter, base, part)
-    tokenizer = reference.load_tokenizer(part)
+    if foreign_code:
+        _copy_code(base, part)
+    else:
+        _name_no_code(part)
+    tokenizer = reference.load_tokenizer(part, foreign_code=foreign_code)
     asked = reference.prompts(tokenizer, spec.asked)
     dtype = reference.working_dtype(base)
 
     _step(child, 0, "loading the base model")
-    model = PeftModel.from_pretrained(reference.load_model(base, dtype), spec.adapter, torch_device="cpu").eval()
+    whole = reference.load_model(base, dtype, foreign_code=foreign_code)
+    model = PeftModel.from_pretrained(whole, spec.adapter, torch_device="cpu").eval()
     _step(child, 1, "asking the adapter")
     before = [reference.logprobs(model, prompt.ids) for prompt in asked]
     _step(child, 2, "merging")
     merged = _into_one(model).to(merged_dtype(config))
     _step(child, 3, "saving")
     merged.save_pretrained(part, max_shard_size="4GB")
+    if not foreign_code:
+        _name_no_code(part)
     reference.release(merged)
-    del model, merged
+    del whole, model, merged
 
     _step(child, 4, "asking the merged model")
-    saved = reference.load_model(part, dtype)
+    saved = reference.load_model(part, dtype, foreign_code=foreign_code)
     after = [reference.logprobs(saved, prompt.ids) for prompt in asked]
     reference.release(saved)
     del saved
@@ -149,6 +159,20 @@ def copy_tokenizer(adapter: Path, base: Path, into: Path) -> None:
         for folder in (base, adapter):
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, into / name)
+
+
+def _copy_code(base: Path, into: Path) -> None:
+    """The merged model needs its author's code as the base does."""
+    for source in base.glob("*.py"):
+        shutil.copyfile(source, into / source.name)
+
+
+def _name_no_code(folder: Path) -> None:
+    """Code that did not run must not be named to who reads the folder next: llama.cpp's converter trusts it."""
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = read_json(folder / name)
+        if settings.pop("auto_map", None) is not None:
+            (folder / name).write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")

@@ -18,6 +18,7 @@ from worker.export import reference, tool
 from worker.export.files import write_text
 from worker.export.llama_side import Answer, Ask, AskedPrompt, Reply, Step
 from worker.export.reference import Prompt
+from worker.trainer.foreign_code import is_allowed
 from worker.trainer.specs import ExportSpec
 
 #: llama.cpp writes this many tokens per question; each is compared with what the merged model would have written.
@@ -45,14 +46,16 @@ def prove(child: Child, spec: ExportSpec, gguf: Path, merged: Path) -> dict[str,
     """The proof of `gguf`. Raises `JobError` when llama.cpp can't load it, or reads or answers questions otherwise."""
     started = time.monotonic()
     child.events.phase("proving", detail="asking llama.cpp")
-    asked = reference.prompts(reference.load_tokenizer(merged), spec.asked)
+    tokenizer = reference.load_tokenizer(merged, foreign_code=is_allowed(spec.model))
+    asked = reference.prompts(tokenizer, spec.asked)
     answer = _ask(child, gguf, asked, max(1, spec.threads))
     for prompt, reply in zip(asked, answer.replies, strict=True):
         _must_read_alike(prompt, reply)
     child.stop_point()
     child.events.phase("proving", detail="asking the merged model")
-    steps = _compare(child, merged, asked, answer.replies)
-    proof = _report(asked, answer, steps, reference.load_tokenizer(merged))
+    model = reference.load_model(merged, reference.working_dtype(merged), foreign_code=is_allowed(spec.model))
+    steps = _compare(child, model, asked, answer.replies)
+    proof = _report(asked, answer, steps, tokenizer)
     proof["seconds"] = round(time.monotonic() - started, 1)
     if proof["verdict"] == "differs" and spec.quant in _EXACT_KINDS:
         raise JobError(
@@ -118,9 +121,8 @@ def _excerpt(text: str, other: str) -> str:
     return repr(text[max(0, at - 10) : at + 30])
 
 
-def _compare(child: Child, merged: Path, asked: Sequence[Prompt], replies: Sequence[Reply]) -> list[list[_Step]]:
+def _compare(child: Child, model: Any, asked: Sequence[Prompt], replies: Sequence[Reply]) -> list[list[_Step]]:
     """Read each of llama.cpp's answers once with the merged model, token by token."""
-    model = reference.load_model(merged, reference.working_dtype(merged))
     found = []
     for number, (prompt, reply) in enumerate(zip(asked, replies, strict=True), start=1):
         child.stop_point()

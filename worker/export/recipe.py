@@ -11,7 +11,7 @@ from worker.child import Child, JobError
 from worker.export import ollama, tool
 from worker.export.convert import OUTTYPES, convert
 from worker.export.files import Manifest, finish_file, manifest_of, need_space, sha256_of, write_text
-from worker.export.merge import merged_model
+from worker.export.merge import ADAPTER_WEIGHTS, merged_model
 from worker.export.proof import prove
 from worker.export.quantise import quantise
 from worker.export.quantise_policy import KINDS
@@ -28,6 +28,7 @@ def export(child: Child, spec: ExportSpec) -> None:
     child.events.phase("preparing")
     _check(spec)
     base = resolve(spec.model, child)
+    child.seclude()
     manifest = merged_model(child, spec, base)
     if spec.artifact == "merged":
         _hand_out_merged(child, spec, manifest)
@@ -39,7 +40,7 @@ def export(child: Child, spec: ExportSpec) -> None:
 
 
 def _check(spec: ExportSpec) -> None:
-    if not (spec.adapter / "adapter_config.json").is_file():
+    if not all((spec.adapter / name).is_file() for name in ("adapter_config.json", ADAPTER_WEIGHTS)):
         raise JobError(
             "bad_data", f"There is no adapter in {spec.adapter}.", "Only a finished training can be exported."
         )

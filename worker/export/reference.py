@@ -35,9 +35,9 @@ class Prompt:
     ids: list[int]
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, *, foreign_code: bool) -> Any:
     """The tokenizer that lies in `folder`; nothing is fetched."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=foreign_code)
 
 
 def prompts(tokenizer: Any, asked: Sequence[AskedQuestion]) -> list[Prompt]:
@@ -67,10 +67,10 @@ def working_dtype(folder: Path) -> torch.dtype:
     return torch.float32 if wanted < psutil.virtual_memory().available / 2 else torch.bfloat16
 
 
-def load_model(folder: Path, dtype: torch.dtype) -> Any:
+def load_model(folder: Path, dtype: torch.dtype, *, foreign_code: bool) -> Any:
     """The causal model in `folder` on the CPU, ready to be asked; nothing is fetched."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        folder, dtype=dtype, local_files_only=True, trust_remote_code=foreign_code, use_safetensors=True
     )
     return model.eval()
 

@@ -144,6 +144,7 @@ class Intake:
 
 def intake(child: Child) -> None:
     """The whole job."""
+    child.seclude()
     spec = read_spec(child.job_dir, IntakeSpec)
     child.events.phase("reading", 0, spec.source.stat().st_size, "bytes")
     work = Intake(child, spec)

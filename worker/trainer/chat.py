@@ -113,9 +113,9 @@ def _open_arguments(call: dict[str, Any]) -> dict[str, Any]:
         return call
 
 
-def load_chat(folder: Path) -> Chat:
+def load_chat(folder: Path, *, foreign_code: bool = False) -> Chat:
     """The tokenizer of `folder` and what its template does. Raises `JobError` when it can't be used."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=foreign_code)
     if not tokenizer.is_fast:
         raise JobError(
             "not_supported",

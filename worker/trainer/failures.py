@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from worker.child import JobError
+from worker.trainer import foreign_code
 
 _SMALLER = (
     "Halve the batch size and double the gradient accumulation steps: the effective batch stays the same. "
@@ -36,8 +37,8 @@ def _known(exc: BaseException) -> JobError | None:
     if "trust_remote_code" in text or "execute the configuration file" in text:
         return JobError(
             "not_supported",
-            "This model needs code of its own to run, and such code is never executed here.",
-            "Choose a model whose architecture is part of the transformers library.",
+            f"This model {foreign_code.NEEDED}",
+            foreign_code.ADVICE,
         )
     if "model type" in text and "does not recognize this architecture" in text:
         return JobError(

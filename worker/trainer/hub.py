@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from worker.child import Child, JobError
+from worker.trainer import foreign_code
 from worker.trainer.specs import ModelSpec
 
 _SETTINGS = {".json", ".jinja", ".txt", ".model"}
@@ -35,6 +36,11 @@ def fetch(model: ModelSpec, folder: Path, child: Child, *, tokenizer_only: bool)
     try:
         sha, sizes = _wanted(model, token, tokenizer_only=tokenizer_only)
         check_space(sizes, part)
+        if "config.json" in sizes:  # what needs code that may not run is told before gigabytes have come
+            hf_hub_download(
+                model.base_model, "config.json", revision=sha, local_dir=part, token=token, endpoint=_endpoint()
+            )
+            foreign_code.check(part, model)
         _download_all(model.base_model, sha, sizes, part, token, child)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError) as exc:
         raise _explained(exc, model.base_model) from exc
@@ -56,13 +62,32 @@ def _wanted(model: ModelSpec, token: str | None, *, tokenizer_only: bool) -> tup
             f"{model.base_model} has no safetensors weights.",
             "Other kinds of weight files can carry code and are never loaded. Choose a model with safetensors files.",
         )
-    settings = {name: size for name, size in files.items() if "/" not in name and Path(name).suffix in _SETTINGS}
+    wanted = _SETTINGS
+    if foreign_code.is_allowed(model):
+        _must_be(str(info.sha), model)
+        wanted = _SETTINGS | {".py"}
+    settings = {name: size for name, size in files.items() if _is_setting(name, wanted)}
     return str(info.sha), settings if tokenizer_only else settings | weights
 
 
 def _endpoint() -> str | None:
     """Read at the call: the library reads it at import only."""
     return os.environ.get("HF_ENDPOINT") or None
+
+
+def _must_be(sha: str, model: ModelSpec) -> None:
+    """A branch can be named like a commit."""
+    if sha != model.revision:
+        raise JobError(
+            "model_not_found",
+            f"The Hub gave the commit {sha[:40]} of {model.base_model}, not the one whose code was allowed.",
+            "Look at the repository on the Hub, and allow the code at a commit of it.",
+        )
+
+
+def _is_setting(name: str, endings: set[str]) -> bool:
+    """At the top; what makes an adapter of a model's folder is left out, for it names a base model of its own."""
+    return "/" not in name and Path(name).suffix in endings and name != "adapter_config.json"
 
 
 def _is_weights(name: str) -> bool:

@@ -32,6 +32,7 @@ from worker.trainer.callbacks import Counting, MemoryWatch, Orders, Reporter
 from worker.trainer.chat import Chat, load_chat
 from worker.trainer.data import Tokens, load_tokens
 from worker.trainer.engines import EngineModule
+from worker.trainer.foreign_code import is_allowed
 from worker.trainer.protocol import Artifact
 from worker.trainer.reread import check_answers
 from worker.trainer.scores import score
@@ -46,13 +47,15 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
     """Run the whole job. Raises `JobError`, `Stopped`, or whatever the libraries raise."""
     config, events = spec.config, child.events
     folder = weights.resolve(spec.model, child)
+    _seclude(child)
     child.stop_point()
 
     events.phase("loading", detail=config.base_model)
-    chat = load_chat(folder)
+    foreign_code = is_allowed(spec.model)
+    chat = load_chat(folder, foreign_code=foreign_code)
     tokens = load_tokens(chat, child, config.max_seq_length, weights.context_length(folder))
     settled = _settle(folder, spec, tokens, engine, child)
-    model = _load(folder, settled, tokens.max_seq_length, engine, child)
+    model = _load(folder, settled, tokens.max_seq_length, engine, child, foreign_code=foreign_code)
     set_seed(config.seed)  # before the adapter is made: its start is random
     model = engine.attach_lora(model, settled)
     if spec.start_from:
@@ -69,6 +72,19 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
         _after(model, chat, tokens, spec, engine, child)
         events.phase("saving")
         _save_adapter(model, chat, config, engine, child)
+
+
+def _seclude(child: Child) -> None:
+    """Leave the network; but several processes, one for each GPU, talk over TCP.
+
+    CUDA first: where the driver's device files are not there yet it has a privileged helper make them, and what has
+    left the network gets no privilege any more.
+    """
+    if ranks.world_size() > 1:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.init()
+    child.seclude()
 
 
 def _settle(folder: Path, spec: TrainSpec, tokens: Tokens, engine: EngineModule, child: Child) -> Plan:
@@ -98,8 +114,10 @@ def _settle(folder: Path, spec: TrainSpec, tokens: Tokens, engine: EngineModule,
     return settled
 
 
-def _load(folder: Path, settled: Plan, length: int, engine: EngineModule, child: Child) -> Any:
-    model = engine.load(folder, settled, length)
+def _load(folder: Path, settled: Plan, length: int, engine: EngineModule, child: Child, *, foreign_code: bool) -> Any:
+    if foreign_code:
+        child.events.log(f"Code of the author of {settled.config.base_model} runs in this job, as it was allowed.")
+    model = engine.load(folder, settled, length, foreign_code=foreign_code)
     cuda = torch.cuda.is_available()
     where = torch.cuda.get_device_name() if cuda else f"the CPU with {torch.get_num_threads()} threads"
     many = f"{ranks.world_size()} × " if ranks.world_size() > 1 else ""

@@ -32,6 +32,10 @@ class ModelSpec(_Spec):
     model_cache: Path
     #: True: never ask the Hub; only what is on the machine.
     offline: bool = False
+    #: Folders below which a local model may lie, the cache among them; None, by hand: anywhere.
+    local_roots: tuple[Path, ...] | None = None
+    #: The commit at which an administrator allowed this model to bring code of its own; empty: none may run.
+    code_at: str = ""
 
 
 class TrainSpec(_Spec):

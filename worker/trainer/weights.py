@@ -1,7 +1,8 @@
 """From a model's name to a folder on this machine that holds it whole.
 
 Order: a local folder, the model cache, the small model that comes with the installation, the Hub. Only safetensors,
-tokenizer and settings files are ever fetched: no pickle, no code. Imports neither torch nor transformers by itself.
+tokenizer and settings files are fetched: no pickle, and no code but what was allowed (`foreign_code.py`). Imports
+neither torch nor transformers by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from app.domain.models import folders
+from app.domain.models.names import is_hub_id, is_revision
 from worker.child import Child, JobError
+from worker.trainer import foreign_code
 from worker.trainer.specs import ModelSpec
 
 BUNDLED_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -24,19 +28,30 @@ _BUNDLED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110d
 
 
 def cache_folder(model: ModelSpec) -> Path:
-    """Where the cache keeps this model and revision."""
+    """Where the cache keeps this model and revision; with its author's code in a folder of its own."""
     name = model.base_model.replace("/", "--")
-    return model.model_cache / (f"{name}@{model.revision}" if model.revision else name)
+    if not model.revision:
+        return model.model_cache / name
+    code = "+code" if foreign_code.is_allowed(model) else ""
+    return model.model_cache / f"{name}@{model.revision.replace('/', '%2F')}{code}"
 
 
 def resolve(model: ModelSpec, child: Child, *, tokenizer_only: bool = False) -> Path:
-    """The folder of `model`, fetched or unpacked first if need be. Raises `JobError`.
+    """The folder of `model`, fetched or unpacked first if need be, and looked over. Raises `JobError`.
 
     With `tokenizer_only` a folder without weights may come back.
     """
-    local = _local_folder(model.base_model)
-    if local:
-        return local
+    folder = _local_folder(model.base_model) or _cached(model, child, tokenizer_only=tokenizer_only)
+    refusal = folders.refusal(folder, model.local_roots)
+    if refusal:
+        raise JobError("not_supported", refusal, "What a model's folder may hold is told in the documentation.")
+    foreign_code.check(folder, model)
+    return folder
+
+
+def _cached(model: ModelSpec, child: Child, *, tokenizer_only: bool) -> Path:
+    """From the cache, where the model is put first if need be."""
+    _check_names(model)
     folder = cache_folder(model)
     light = folder.with_name(folder.name + ".tokenizer")
     for found in (folder, *([light] if tokenizer_only else [])):
@@ -55,17 +70,33 @@ def resolve(model: ModelSpec, child: Child, *, tokenizer_only: bool = False) -> 
         return hub.fetch(model, light if tokenizer_only else folder, child, tokenizer_only=tokenizer_only)
 
 
+def _check_names(model: ModelSpec) -> None:
+    """They become part of a path and of an address."""
+    if not is_hub_id(model.base_model):
+        raise JobError(
+            "model_not_found",
+            f"“{model.base_model[:80]}” is no name of a model on the Hub.",
+            f"Write it as owner/name, such as {BUNDLED_MODEL}, or give the full path of a folder.",
+        )
+    if model.revision and not is_revision(model.revision):
+        raise JobError(
+            "model_not_found",
+            f"“{model.revision[:80]}” is no name of a revision.",
+            "Name a branch, a tag or a commit, or leave it empty.",
+        )
+
+
 def _local_folder(name: str) -> Path | None:
     """A path is one that is absolute or begins with a dot or a tilde; anything else is a Hub id."""
     if not name.startswith(("/", ".", "~")):
         return None
     folder = Path(name).expanduser().resolve()
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
         return folder
     raise JobError(
         "model_not_found",
         f"There is no model in the folder {folder}.",
-        "Give a folder that holds config.json, the tokenizer and safetensors files.",
+        "Give a folder that holds config.json, the tokenizer and safetensors files. Other weight files can carry code.",
     )
 
 
@@ -140,7 +171,9 @@ def _dequantise(source: Path, out: Path, pad_token_id: int) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, dtype=torch.float32, trust_remote_code=False
+    )
     model.hf_quantizer, model.is_quantized = None, False
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

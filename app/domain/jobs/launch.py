@@ -17,7 +17,8 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import PRIORITIES, JobKind, JobState
-from app.domain.models.catalogue import check_model
+from app.domain.models import allowances
+from app.domain.models.catalogue import check_model, check_revision
 
 
 def launch_training(
@@ -40,6 +41,9 @@ def launch_training(
     refusal = check_model(settings, config.base_model)
     if refusal:
         errors["base_model"] = refusal
+    refusal = check_revision(config.revision) or allowances.refusal(session, config.base_model, config.revision)
+    if refusal:
+        errors["revision"] = refusal
     if config.adapter_of:
         _check_start(session, config, errors)
     if priority not in PRIORITIES:

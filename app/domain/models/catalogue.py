@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.core.settings import Settings
 from app.domain.jobs.config import TrainConfig
+from app.domain.models import folders
 from app.domain.models.memory import estimate
+from app.domain.models.names import is_hub_id, is_revision
 from app.domain.models.reach import reach_of
 from app.domain.models.shapes import KNOWN, Shape, shape_in
 
 _GB = 1_000_000_000
 _USUAL_LENGTH = 2048
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,9 @@ def find(hub_id: str) -> CatalogueModel | None:
 
 def shape_of(settings: Settings, name: str) -> Shape | None:
     """The shape of a base model: from its files where they are on this machine, else as the catalogue knows it."""
-    folder = local_folder(name) or cache_folder(settings.model_cache, name)
-    found, entry = shape_in(folder) or KNOWN.get(name), find(name)
+    folder = cache_folder(settings.model_cache, name) if is_hub_id(name) else local_folder(name)
+    here = shape_in(folder) if folder and folders.inside(folder, roots_of(settings)) else None
+    found, entry = here or KNOWN.get(name), find(name)
     if found and entry and "bnb-4bit" in name:  # some blocks stay in 16 bits there: the files' size tells more
         return replace(found, four_bit=True, stored_bytes=entry.size_bytes)
     return found
@@ -130,9 +131,16 @@ def _why_away(settings: Settings) -> str:
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder a base model names, when it names one; not checked against the allowed roots."""
-    looks_local = name.startswith(("/", "~", "./", "../"))
-    return Path(name).expanduser().resolve() if looks_local else None
+    """The folder a base model names, when it names one by its full path; not checked against the allowed roots."""
+    try:
+        return Path(name).expanduser().resolve() if name.startswith(("/", "~")) else None
+    except (OSError, RuntimeError, ValueError):  # nobody of that name, or a character that no path can have
+        return None
+
+
+def roots_of(settings: Settings) -> tuple[Path, ...]:
+    """Folders below which a model may lie on this machine."""
+    return tuple(root.expanduser().resolve() for root in [*settings.models.local_roots, settings.model_cache])
 
 
 def check_model(settings: Settings, name: str) -> str:
@@ -140,21 +148,35 @@ def check_model(settings: Settings, name: str) -> str:
     folder = local_folder(name)
     if folder is not None:
         return _check_folder(settings, folder)
-    if not _HUB_ID.match(name) or ".." in name:
+    if not is_hub_id(name):
         return f"“{name[:80]}” is neither a Hub id such as {BUNDLED} nor the full path of a folder on this machine."
     if settings.hub.offline and not is_on_machine(settings, name):
         return f"{name} is not on this machine, and fetching from the Hub is switched off. Choose one that is here."
     return ""
 
 
+def check_revision(revision: str) -> str:
+    """Why `revision` can't be one of a base model, or an empty string. None (empty): the newest."""
+    if not revision or is_revision(revision):
+        return ""
+    return "A revision is the name of a branch or a tag, or a commit: letters, digits and . _ - / alone."
+
+
 def _check_folder(settings: Settings, folder: Path) -> str:
-    roots = [root.expanduser().resolve() for root in [*settings.models.local_roots, settings.model_cache]]
-    if not any(folder.is_relative_to(root) for root in roots):
-        return "That folder is not below an allowed root. Add one with TUNEDECK_MODELS__LOCAL_ROOTS, as a JSON list."
-    if not (folder / "config.json").is_file():
-        return f"There is no config.json in {folder}. Name the folder that holds the model's files."
-    if not any(folder.glob("*.safetensors")):
-        return (
-            f"There are no .safetensors files in {folder}. Other weight files are not loaded, for they can hold code."
-        )
-    return ""
+    try:
+        return _look_at(settings, folder)
+    except OSError as exc:  # a name too long, a folder that may not be read
+        return f"That folder can't be read: {exc.strerror}."
+
+
+def _look_at(settings: Settings, folder: Path) -> str:
+    roots = roots_of(settings)
+    if folders.inside(folder, roots):  # of a folder elsewhere not even this is told
+        if not (folder / "config.json").is_file():
+            return f"There is no config.json in {folder}. Name the folder that holds the model's files."
+        if not any(folder.glob("*.safetensors")):
+            return (
+                f"There are no .safetensors files in {folder}. "
+                "Other weight files are not loaded, for they can hold code."
+            )
+    return folders.refusal(folder, roots)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from sqlmodel import Session
 
+from app.domain.models.names import is_commit, is_hub_id
 from app.domain.preferences.models import Preference
 
 
@@ -35,6 +36,35 @@ class Retention(Group):
     NAME = "retention"
     succeeded_days: int | None = Field(default=7, ge=0, le=10_000)
     failed_days: int | None = Field(default=14, ge=0, le=10_000)
+
+
+class Allowance(BaseModel):
+    """One model that may bring code of its author, at one commit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    model: str
+    commit: str
+
+    @field_validator("model")
+    @classmethod
+    def _is_on_the_hub(cls, value: str) -> str:
+        if not is_hub_id(value):
+            raise ValueError("A model on the Hub is written owner/name.")
+        return value
+
+    @field_validator("commit")
+    @classmethod
+    def _is_whole(cls, value: str) -> str:
+        if not is_commit(value):
+            raise ValueError("A commit is the full hash of 40 characters, 0 to 9 and a to f.")
+        return value
+
+
+class ForeignCode(Group):
+    """Models whose authors' code may run on the workers. None, unless an administrator says so."""
+
+    NAME = "foreign_code"
+    allowed: tuple[Allowance, ...] = ()
 
 
 GroupT = TypeVar("GroupT", bound=Group)

@@ -17,7 +17,7 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.launch import launch_training
 from app.domain.jobs.models import Job
-from app.domain.models.catalogue import check_model, offered
+from app.domain.models.catalogue import check_model, check_revision, offered
 from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
 from app.web.doors import about
 from app.web.render import page, see_other
@@ -149,6 +149,9 @@ def _check_rest(ctx: Context, form: JobForm) -> None:
     refusal = check_model(ctx.settings, form.values["base_model"]) if form.values["base_model"] else ""
     if refusal:
         form.errors.setdefault("base_model", refusal)
+    refusal = check_revision(form.values["revision"])
+    if refusal:
+        form.errors.setdefault("revision", refusal)
 
 
 @router.post("/new/panel")
@@ -181,7 +184,7 @@ def _panel(session: Session, ctx: Context, form: JobForm, *, start: bool) -> dic
             "panel_errors": list(form.errors.values()),
             "has_data": dataset is not None,
         }
-    refusal = check_model(ctx.settings, config.base_model)
+    refusal = check_model(ctx.settings, config.base_model) or check_revision(config.revision)
     audit = _audit(session, ctx, dataset, config, start=start) if not refusal else None
     found = outlook(session, ctx.settings, dataset, config, audit)
     return {"outlook": found, "audit": audit, "panel_errors": [refusal] if refusal else [], "has_data": True}

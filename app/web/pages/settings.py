@@ -13,11 +13,13 @@ from starlette.responses import Response
 
 from app.core.context import Context
 from app.domain.errors import InvalidError
+from app.domain.models import allowances
 from app.domain.preferences import service as preferences
 from app.domain.preferences.service import Prices
 from app.domain.secrets import service as secrets
 from app.web import filters
 from app.web.deps import ContextDep, FormDep, SessionDep, text
+from app.web.doors import about
 from app.web.render import page, see_other
 from app.web.render import translate as _
 
@@ -40,6 +42,8 @@ def _page(
         "settings/settings.html",
         status_code=422 if errors else 200,
         token=secrets.find_secret(session, secrets.HUB_TOKEN),
+        allowances=allowances.allowances(session),
+        code={"model": "", "commit": ""} | typed,
         prices={"gpu_hour": f"{prices.gpu_hour:.2f}" if prices.gpu_hour else "", "currency": prices.currency} | typed,
         errors=errors or {},
         hub=ctx.settings.hub,
@@ -73,6 +77,29 @@ def set_prices(request: Request, session: SessionDep, ctx: ContextDep, form: For
         return _page(request, session, ctx, {name: said[name] for name in said if name in wrong}, **typed)
     preferences.write(session, chosen)
     return see_other(request, "/settings#prices", _("The price was saved."))
+
+
+@router.post("/foreign-code")
+def allow_code(request: Request, session: SessionDep, ctx: ContextDep, form: FormDep) -> Response:
+    """Let a model bring code of its author, at one commit."""
+    typed = {"model": text(form, "model"), "commit": text(form, "commit").lower()}
+    try:
+        allowances.allow(session, typed["model"], typed["commit"])
+    except InvalidError as exc:
+        return _page(request, session, ctx, exc.errors, **typed)
+    about(request, f"{typed['model']} at {typed['commit']}")
+    said = _(
+        "The code of %(name)s may run at that commit. A job names the commit as its revision.", name=typed["model"]
+    )
+    return see_other(request, "/settings#foreign-code", said)
+
+
+@router.post("/foreign-code/delete")
+def withdraw_code(request: Request, session: SessionDep, form: FormDep) -> Response:
+    """From the next job on it may not."""
+    allowances.withdraw(session, text(form, "model"), text(form, "commit"))
+    about(request, f"{text(form, 'model')[:100]} at {text(form, 'commit')[:40]}")
+    return see_other(request, "/settings#foreign-code", _("That code does not run any more, from the next job on."))
 
 
 @router.post("/hub-token/delete")

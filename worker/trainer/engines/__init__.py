@@ -22,8 +22,8 @@ class EngineModule(Protocol):
     def prepare(self, job_dir: Path) -> None:
         """Import what the engine needs, in the order it needs it; litter goes into `job_dir`."""
 
-    def load(self, folder: Path, settled: Plan, max_seq_length: int) -> Any:
-        """The base model on its device, frozen or not."""
+    def load(self, folder: Path, settled: Plan, max_seq_length: int, *, foreign_code: bool) -> Any:
+        """The base model on its device, frozen or not; with `foreign_code` its author's code runs."""
 
     def attach_lora(self, model: Any, settled: Plan) -> Any:
         """The model with a fresh, trainable LoRA adapter."""

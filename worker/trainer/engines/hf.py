@@ -21,7 +21,7 @@ def prepare(job_dir: Path) -> None:  # noqa: ARG001 - this engine leaves nothing
     import trl  # noqa: F401
 
 
-def load(folder: Path, settled: Plan, max_seq_length: int) -> Any:  # noqa: ARG001
+def load(folder: Path, settled: Plan, max_seq_length: int, *, foreign_code: bool) -> Any:  # noqa: ARG001
     """The base model: 16 or 4 bits on CUDA, float32 on the CPU."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -41,6 +41,7 @@ def load(folder: Path, settled: Plan, max_seq_length: int) -> Any:  # noqa: ARG0
         attn_implementation=settled.attention,
         use_safetensors=True,
         local_files_only=True,
+        trust_remote_code=foreign_code,
     )
 
 

@@ -22,7 +22,7 @@ def prepare(job_dir: Path) -> None:
     import unsloth  # noqa: F401
 
 
-def load(folder: Path, settled: Plan, max_seq_length: int) -> Any:
+def load(folder: Path, settled: Plan, max_seq_length: int, *, foreign_code: bool) -> Any:
     """The base model: 16 or 4 bits on CUDA, float32 on the CPU. Unsloth chooses the attention itself."""
     import torch
     from unsloth import FastLanguageModel
@@ -34,8 +34,9 @@ def load(folder: Path, settled: Plan, max_seq_length: int) -> Any:
         load_in_4bit=settled.four_bit,
         use_gradient_checkpointing=_checkpointing(settled),
         random_state=settled.config.seed,
-        trust_remote_code=False,
+        trust_remote_code=foreign_code,
         local_files_only=True,
+        use_safetensors=True,
     )
     return model
 
