@@ -30,6 +30,7 @@ def main() -> None:
 
     from app.core.logging import setup_logging
     from app.main import create_app
+    from app.web.patience import patient
 
     setup_logging(settings.log)
     uvicorn.run(
@@ -39,6 +40,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        http=patient(settings.web.patience_seconds),
         proxy_headers=False,
         server_header=False,
     )

@@ -37,6 +37,7 @@ class WebSettings(BaseModel):
         default="", description="Address under which people reach the page, for links in messages; left out when empty."
     )
     max_upload_bytes: int = Field(default=10 * 1024**3, description="Largest upload accepted, in bytes.")
+    patience_seconds: float = Field(default=30.0, gt=0, description="A request that stands still so long is dropped.")
     stream_seconds: int = Field(default=600, description="Longest life of one live stream, in seconds.")
 
 

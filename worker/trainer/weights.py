@@ -26,7 +26,7 @@ _BUNDLED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110d
 def cache_folder(model: ModelSpec) -> Path:
     """Where the cache keeps this model and revision."""
     name = model.base_model.replace("/", "--")
-    return model.model_cache / (f"{name}@{model.revision}" if model.revision else name)
+    return model.model_cache / (f"{name}@{model.revision.replace('/', '--')}" if model.revision else name)
 
 
 def resolve(model: ModelSpec, child: Child, *, tokenizer_only: bool = False) -> Path:

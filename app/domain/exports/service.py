@@ -14,7 +14,7 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import LIVE, JobKind, JobState
 
-_REPO_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
+_REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def request_push(
 ) -> Job:
     """Queue a push of finished artifacts to the Hub."""
     training = _finished(session, job_id)
-    if not _REPO_ID.match(repo_id) or ".." in repo_id or "--" in repo_id:
+    if not _REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id:
         raise InvalidError("Name the repository as owner/name, such as ada/fortune-teller.", field="repo_id")
     if not what:
         raise InvalidError("Choose at least one thing to push.", field="what")

@@ -15,7 +15,7 @@ from app.domain.models.shapes import KNOWN, Shape, shape_in
 
 _GB = 1_000_000_000
 _USUAL_LENGTH = 2048
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}$")
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.\-]{0,95}")
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,19 @@ def find(hub_id: str) -> CatalogueModel | None:
 
 def shape_of(settings: Settings, name: str) -> Shape | None:
     """The shape of a base model: from its files where they are on this machine, else as the catalogue knows it."""
-    folder = local_folder(name) or cache_folder(settings.model_cache, name)
-    found, entry = shape_in(folder) or KNOWN.get(name), find(name)
+    folder = _folder_of(settings, name)
+    found, entry = (shape_in(folder) if folder else None) or KNOWN.get(name), find(name)
     if found and entry and "bnb-4bit" in name:  # some blocks stay in 16 bits there: the files' size tells more
         return replace(found, four_bit=True, stored_bytes=entry.size_bytes)
     return found
+
+
+def _folder_of(settings: Settings, name: str) -> Path | None:
+    """Where the model's files would lie; None for a folder that may not be named: it is not looked into either."""
+    folder = local_folder(name)
+    if folder is not None:
+        return None if _check_folder(settings, folder) else folder
+    return cache_folder(settings.model_cache, name) if _HUB_ID.fullmatch(name) else None
 
 
 def cache_folder(cache: Path, hub_id: str) -> Path:
@@ -131,8 +139,12 @@ def _why_away(settings: Settings) -> str:
 
 def local_folder(name: str) -> Path | None:
     """The folder a base model names, when it names one; not checked against the allowed roots."""
-    looks_local = name.startswith(("/", "~", "./", "../"))
-    return Path(name).expanduser().resolve() if looks_local else None
+    if not name.startswith(("/", "~", "./", "../")):
+        return None
+    try:
+        return Path(name).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):  # no such user; links in a circle; a NUL
+        return Path("/nowhere")
 
 
 def check_model(settings: Settings, name: str) -> str:
@@ -140,7 +152,7 @@ def check_model(settings: Settings, name: str) -> str:
     folder = local_folder(name)
     if folder is not None:
         return _check_folder(settings, folder)
-    if not _HUB_ID.match(name) or ".." in name:
+    if not _HUB_ID.fullmatch(name) or ".." in name:
         return f"“{name[:80]}” is neither a Hub id such as {BUNDLED} nor the full path of a folder on this machine."
     if settings.hub.offline and not is_on_machine(settings, name):
         return f"{name} is not on this machine, and fetching from the Hub is switched off. Choose one that is here."
@@ -151,7 +163,11 @@ def _check_folder(settings: Settings, folder: Path) -> str:
     roots = [root.expanduser().resolve() for root in [*settings.models.local_roots, settings.model_cache]]
     if not any(folder.is_relative_to(root) for root in roots):
         return "That folder is not below an allowed root. Add one with TUNEDECK_MODELS__LOCAL_ROOTS, as a JSON list."
-    if not (folder / "config.json").is_file():
+    try:
+        is_model = (folder / "config.json").is_file()
+    except OSError:  # a name that is too long
+        is_model = False
+    if not is_model:
         return f"There is no config.json in {folder}. Name the folder that holds the model's files."
     if not any(folder.glob("*.safetensors")):
         return (
