@@ -72,14 +72,15 @@ class WorkerProcess:
 
 #: What Flower asks for. Remote control knows more: ending the process, other queues, loading modules, writing files.
 LOOKS = frozenset(
-    {"active", "active_queues", "heartbeat", "ping", "registered", "reserved", "revoked", "scheduled", "stats"}
+    {"active", "active_queues", "enable_events", "ping", "registered", "reserved", "revoked", "scheduled", "stats"}
 )
 
 
 def only_looked_at() -> None:
     """Whoever reaches the broker may look at this process (where remote control is on at all), never steer it."""
     for name in Panel.data.keys() - LOOKS:
-        del Panel.data[name], Panel.meta[name]
+        del Panel.data[name]
+        Panel.meta.pop(name, None)  # an alias has none
 
 
 def main() -> None:

@@ -101,3 +101,14 @@ def test_questions_come_from_the_held_out_rows(ctx: Context) -> None:
     held_out = validation_rows(30, 0.1, 3407)
     assert {q.prompt for q in found} == {f"Question {n}?" for n in held_out}
     assert all(q.expected == q.prompt.replace("Question", "Answer").replace("?", ".") for q in found)
+
+
+def test_a_row_too_deep_for_other_readers_is_a_problem(ctx: Context) -> None:
+    call = {"function": {"name": "f", "arguments": json.loads("[" * 300 + "]" * 300)}}
+    deep = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
+    wide = {"messages": [*GOOD["messages"]] * 200}
+    dataset = take_in(ctx, lines(GOOD, deep, wide))
+    assert (dataset.row_count, dataset.problem_count) == (2, 1)
+    with ctx.db.session() as session:
+        [problem] = datasets.problems(session, dataset.id or 0)
+    assert (problem.line, problem.code) == (2, "too_deep")
