@@ -1,6 +1,6 @@
 # Each target sets up what it needs first; the second time that costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lint bench chaos clean setup setup-dev
+.PHONY: help demo up test check lint audit bench chaos hostile clean setup setup-dev
 
 # The first Python that is new enough; if there is none, the set-up says so.
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -32,7 +32,7 @@ test: setup-dev ## every test (ARGS="-k name" for some)
 	@sh scripts/test_needs.sh
 	@$(TEST_ENV) $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist worksteal) $(TEST_PLUGINS) $(ARGS)
 
-check: lint test ## what CI runs: linters, types, import rules, every test
+check: lint audit test ## what CI runs: linters, types, import rules, advisories, every test
 
 lint: setup-dev ## linters, types and import rules alone
 	@$(BIN)/ruff check --quiet
@@ -42,11 +42,17 @@ lint: setup-dev ## linters, types and import rules alone
 	@$(BIN)/lint-imports --no-logo
 	@echo "Linters, types and import rules: clean."
 
+audit: setup-dev ## look the pinned packages up among published advisories; says so where they can't be reached
+	@$(BIN)/python scripts/audit.py
+
 bench: setup-dev ## measure the budgets (ARGS="name" for one)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: setup-dev ## kill and freeze workers, trainers and databases (RUNS=200 SEED=0, resumable)
 	@$(TEST_ENV) $(BIN)/python -m tests.chaos $(or $(RUNS),200) $(or $(SEED),0)
+
+hostile: setup-dev ## generated requests against a running server (RUNS=100000 SEED=0, resumable)
+	@$(TEST_ENV) $(BIN)/python -m tests.hostile $(or $(RUNS),100000) $(or $(SEED),0)
 
 clean: ## remove the environment and caches; data in .tunedeck stays
 	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist unsloth_compiled_cache

@@ -114,7 +114,7 @@ def db_upgrade() -> None:
     from app.core.migrate import upgrade
 
     settings = get_settings()
-    settings.root.mkdir(parents=True, exist_ok=True)
+    settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     upgrade(settings.database)
 
 

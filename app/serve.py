@@ -35,6 +35,7 @@ def main() -> None:
 
     from app.core.logging import setup_logging
     from app.main import create_app
+    from app.web.patience import patient
 
     setup_logging(settings.log)
     if SUPERVISED_ENV not in os.environ:  # the supervisor says it itself
@@ -46,6 +47,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        http=patient(settings.web.patience_seconds),
         proxy_headers=bool(settings.web.trusted_proxies),
         forwarded_allow_ips=settings.web.trusted_proxies,
         server_header=False,

@@ -114,7 +114,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Bring everything up; returns when the first page is served. Raises `SetupError`."""
-        self._settings.root.mkdir(parents=True, exist_ok=True)
+        self._settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._take_lock()
         upgrade(self._settings.database)
         self._broker.start()

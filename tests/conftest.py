@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
-import psycopg
 import pytest
-from psycopg import sql
 
 from app.core.context import Context, make_context
 from app.core.migrate import upgrade
@@ -71,18 +69,11 @@ def any_ctx(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Cont
     if request.param == "sqlite":
         yield request.getfixturevalue("ctx")
         return
-    url = _fresh_schema(services.needed(services.postgres_url(), "Postgres"))
+    url = services.fresh_schema(services.needed(services.postgres_url(), "Postgres"))
     context = make_context(settings.model_copy(update={"database_url": url}), worker=True)
     upgrade(context.settings.database)
     yield context
     context.db.dispose()
-
-
-def _fresh_schema(url: str) -> str:
-    name = f"t_{secrets.token_hex(6)}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-    return f"{url}?options=-csearch_path%3D{name}"
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,14 @@ def postgres_url() -> str | None:
     return _fresh_database(server.replace("+psycopg", "")) if server else None
 
 
+def fresh_schema(url: str) -> str:
+    """An empty schema of its own in the database of `url`, as an address."""
+    name = f"t_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    return f"{url}?options=-csearch_path%3D{name}"
+
+
 @lru_cache(maxsize=1)
 def redis_url() -> str | None:
     """A Redis to ring bells on."""

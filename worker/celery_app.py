@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import signals
+from celery.worker.control import Panel
 
 from app.core.context import Context, make_context
 from app.core.logging import setup_logging
@@ -44,7 +45,7 @@ class WorkerProcess:
         self._presence = Presence(ctx, ctx.settings.worker_name, queue)
         self._attention = Attention(ctx, queue, self._drain.exists)
         self._postman = Postman(ctx) if queue == Queue.LIGHT else None
-        os.environ[tasks.DRAIN_ENV] = str(self._drain)
+        os.environ |= {tasks.DRAIN_ENV: str(self._drain), tasks.QUEUE_ENV: queue}
 
     def ready(self, **_: Any) -> None:
         """Connected: look for work that came while no one listened."""
@@ -69,6 +70,19 @@ class WorkerProcess:
         self._drain.unlink(missing_ok=True)
 
 
+#: What Flower asks for. Remote control knows more: ending the process, other queues, loading modules, writing files.
+LOOKS = frozenset(
+    {"active", "active_queues", "enable_events", "ping", "registered", "reserved", "revoked", "scheduled", "stats"}
+)
+
+
+def only_looked_at() -> None:
+    """Whoever reaches the broker may look at this process (where remote control is on at all), never steer it."""
+    for name in Panel.data.keys() - LOOKS:
+        del Panel.data[name]
+        Panel.meta.pop(name, None)  # an alias has none
+
+
 def main() -> None:
     """Serve one queue until told to stop."""
     end_with_supervisor()
@@ -82,6 +96,7 @@ def main() -> None:
     hear_again()
     celery = make_celery(ctx.settings.broker, watched=watched)
     tasks.register(celery)
+    only_looked_at()
     signals.worker_ready.connect(process.ready, weak=False)
     signals.worker_shutting_down.connect(process.shutting_down, weak=False)
     signals.worker_shutdown.connect(process.gone, weak=False)

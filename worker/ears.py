@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import sqlalchemy as sa
@@ -35,9 +36,34 @@ class ForgivingQoS(redis.QoS):
             raise
 
 
+#: What a message that nobody of ours wrote may raise on its way in. Of a broker that is away come other errors.
+_GARBAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError, NotImplementedError)
+
+
+class ForgivingChannel(redis.Channel):
+    """As kombu 5.7's, but what is no message at all is thrown away. There it ends the worker, and its job with it."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        return self._heard(super()._brpop_read, **options)
+
+    def _receive(self) -> Any:
+        return self._heard(super()._receive)
+
+    def _heard(self, read: Callable[..., Any], **options: Any) -> Any:
+        before = set(self.qos._delivered)  # noqa: SLF001 - kombu has no word for it
+        try:
+            return read(**options)
+        except _GARBAGE as exc:
+            log.warning("Something in the broker is no message of ours and was thrown away: %s", type(exc).__name__)
+        for tag in set(self.qos._delivered) - before:  # noqa: SLF001 - likewise
+            self.qos.ack(tag)  # one that is not given back would keep the only place
+        return True
+
+
 def hear_again() -> None:
     """For every connection that this process makes from now on."""
     redis.Channel.QoS = ForgivingQoS
+    redis.Transport.Channel = ForgivingChannel
 
 
 class Attention:

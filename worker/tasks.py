@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,9 @@ from worker.standby import StandBy
 
 #: Path of a file whose presence means: save, and take no other job.
 DRAIN_ENV = "TUNEDECK_DRAIN_FILE"
+#: The one queue that this process serves.
+QUEUE_ENV = "TUNEDECK_QUEUE"
+log = logging.getLogger(__name__)
 
 
 @lru_cache
@@ -42,6 +46,9 @@ def warm() -> None:
 
 def ring(queue: str) -> None:
     """Run what waits in `queue`. A ring for nothing does no harm."""
+    if queue != os.environ.get(QUEUE_ENV):  # forged: whoever reaches the broker may write anything into a queue
+        log.warning("A ring for another queue was not followed.")
+        return
     ctx = _context()
     Runner(ctx, ctx.settings.worker_name, queue, draining, _standby()).run_waiting()
     if queue == Queue.GPU:
@@ -49,5 +56,7 @@ def ring(queue: str) -> None:
 
 
 def register(celery: Celery) -> None:
-    """Make the task known to the application."""
+    """Make the task known to the application, and nothing else: not what Celery brings along either."""
+    for name in [name for name in celery.tasks if name.startswith("celery.")]:
+        celery.tasks.unregister(name)
     celery.task(name=RING)(ring)

@@ -24,6 +24,7 @@ class Context:
 def make_context(settings: Settings | None = None, *, worker: bool = False) -> Context:
     """Wire up the plumbing; makes the data folder, touches no database, broker or S3 yet. Raises `StorageError`."""
     settings = settings or get_settings()
+    settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # other users of the machine have no business there
     settings.files_dir.mkdir(parents=True, exist_ok=True)
     bells = Bells(CeleryDoorbell(settings.broker, settings.redis), Bell(settings.redis))
     return Context(settings, Database(settings.database, worker=worker), open_storage(settings), bells)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 from app.core.settings import LogSettings
 
 _JOB: ContextVar[tuple[int, int] | None] = ContextVar("job", default=None)
+#: Also what some terminals and readers of logs take for a line's end or a command.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _NOISY = ("httpx", "httpcore", "alembic.runtime.migration", "kombu", "celery.redirected")
 
 
@@ -46,6 +50,19 @@ class PlainFormatter(logging.Formatter):
         job = getattr(record, "job", None)
         record.about = f" [job {job}]" if job else ""
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """A name with a line break forges no record, one with an escape code colours no terminal."""
+        return plain(super().formatMessage(record).rstrip("\n"))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - likewise
+        """Indented, so that no line of it looks like a record."""
+        return "\n".join(f"    {plain(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def plain(text: str) -> str:
+    """`text` with its control characters written out, the way `repr` does."""
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
 
 
 class JsonFormatter(logging.Formatter):

@@ -49,6 +49,7 @@ class WebSettings(BaseModel):
     sign_in_days: int = Field(default=30, ge=1, le=365, description="Days after which everybody signs in again.")
     idle_days: int = Field(default=7, ge=1, le=365, description="Days without use after which a browser is signed out.")
     max_upload_bytes: int = Field(default=10 * 1024**3, description="Largest upload accepted, in bytes.")
+    patience_seconds: float = Field(default=30.0, gt=0, description="A request that stands still so long is dropped.")
     stream_seconds: int = Field(default=600, description="Longest life of one live stream, in seconds.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from app.core.context import Context
 
 _PREFIX = "tunedeck:streams:"
 TELL_SECONDS = 5.0
+_NUMBER = re.compile(rb"[0-9]{1,9}")
 
 
 class Attendance:
@@ -53,6 +55,7 @@ def streams(url: str) -> list[int] | None:
     with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
         try:
             keys = list(client.scan_iter(f"{_PREFIX}*", count=1000))
-            return [int(value) for value in client.mget(keys) if value is not None] if keys else []
+            told = client.mget(keys) if keys else []
+            return [int(value) for value in told if value is not None and _NUMBER.fullmatch(value)]
         except (redis.RedisError, OSError):
             return None

@@ -11,12 +11,12 @@ from sqlmodel import Session
 from starlette.datastructures import FormData
 
 from app.core.context import Context
-from app.domain.errors import InvalidError, TooLargeError
+from app.domain.errors import InvalidError
 from app.domain.users.access import Actor
+from app.web.bodies import is_upload, read_body
 from app.web.doors import actor_of, request_session
 from app.web.guard import SAFE_METHODS
 
-MAX_FORM_BYTES = 1_000_000
 MAX_ID = 2**31 - 1  # what both databases hold
 #: A row's number in a path: anything else is no address of ours.
 Id = Annotated[int, Path(ge=1, le=MAX_ID)]
@@ -31,8 +31,16 @@ def get_context(request: Request) -> Context:
 ContextDep = Annotated[Context, Depends(get_context)]
 
 
-def get_session(request: Request) -> Iterator[Session]:
-    """One transaction for this request, which sees what its sender may see; a writer says so at its start."""
+async def _whole(request: Request) -> None:
+    if request.method not in SAFE_METHODS and not is_upload(request):
+        await read_body(request)
+
+
+def get_session(request: Request, _read: Annotated[None, Depends(_whole)]) -> Iterator[Session]:
+    """One transaction for this request, opened when its body is here, which sees what its sender may see.
+
+    A writer says so at its start.
+    """
     with request_session(request, write=request.method not in SAFE_METHODS) as session:
         yield session
 
@@ -43,16 +51,14 @@ SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 
 async def get_form(request: Request) -> FormData:
     """The fields of a url-encoded form of at most a megabyte; files have a road of their own (`upload`)."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            raise TooLargeError("This form holds more than 1 MB. Shorten the questions.")
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=500)
-        return FormData([(name, value) for name, value in fields])
+        body = "" if is_upload(request) else (await read_body(request)).decode()
+        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=500)
     except ValueError as exc:
         raise InvalidError("This form could not be read. Go back and send it again.") from exc
+    if any("\x00" in part for field in fields for part in field):  # Postgres stores none
+        raise InvalidError("This form holds characters that can't be stored. Go back and send it without them.")
+    return FormData([(name, value) for name, value in fields])
 
 
 FormDep = Annotated[FormData, Depends(get_form)]

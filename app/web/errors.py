@@ -10,11 +10,12 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.core.storage import KeyOutsideRootError, StorageError
 from app.domain.errors import DomainError, InvalidError, SignInError, TooManyError
 from app.web.guard import SECURITY_HEADERS
+from app.web.refusals import as_json
 from app.web.render import is_partial, refusal, see_other
 from app.web.render import translate as _
 
@@ -38,12 +39,6 @@ def wants_json(request: Request) -> bool:
     return request.url.path.startswith("/api/") or ("application/json" in accept and "text/html" not in accept)
 
 
-def as_json(status: int, message: str, field: str = "", fields: Mapping[str, str] | None = None) -> JSONResponse:
-    """The one shape of a refusal in JSON: `ErrorOut` of app/web/api/schemas.py."""
-    said = {"status": status, "message": message, "field": field, "fields": dict(fields or {})}
-    return JSONResponse({"error": said}, status)
-
-
 def show(
     request: Request,
     status: int,
@@ -63,8 +58,13 @@ def show(
 
 def _back(request: Request) -> str:
     """The page of ours whose form or link led here."""
-    came = urlsplit(request.headers.get("referer", ""))
-    is_ours = came.netloc == request.url.netloc and came.path.startswith("/") and not came.path.startswith("//")
+    try:
+        came = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    # Browsers read a backslash as a slash, and two of them at the start as another host.
+    plain = came.path.startswith("/") and not came.path.startswith("//") and "\\" not in came.path
+    is_ours = came.netloc == request.url.netloc and plain
     if not is_ours or came.path == request.url.path:
         return ""
     return came._replace(scheme="", netloc="", fragment="").geturl()

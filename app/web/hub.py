@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ LOOK_SECONDS = 1.0
 #: Looks left out while the broker is away and nothing is known to be alive.
 QUIET_LOOKS = 5
 RECONNECT_SECONDS = 2.0
+_JOB = re.compile(rb"[0-9]{1,9}")
 
 
 class Watcher:
@@ -132,7 +134,8 @@ class Hub:
             await channel.subscribe(CHANNEL)
             self._connected, self._active = True, True
             async for message in channel.listen():
-                if message["type"] == "message":
+                # Whoever reaches the broker may publish anything: what is no job's number is not heard.
+                if message["type"] == "message" and _JOB.fullmatch(message["data"]):
                     self.ring(int(message["data"]))
 
     async def _pump(self) -> None:

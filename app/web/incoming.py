@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 #: Bytes gathered before a thread writes them.
 BATCH = 1 << 20
 MAX_FIELD_BYTES = 1_000
+#: More parts, longer heads of them, and more bytes around the file than this are no form of ours.
+MAX_PARTS, MAX_HEAD_BYTES, MAX_AROUND_BYTES = 20, 8_192, 100_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class _Form:
         self.pending = 0
         self.complete = False
         self._wanted, self._left = file_field, max_bytes
+        self._parts, self._head, self._around = 0, 0, 0
         self._header, self._value = b"", b""
         self._field = ""
         self._in_file = False
@@ -90,13 +95,23 @@ class _Form:
         return pieces
 
     def _begin(self) -> None:
-        self._field, self._in_file = "", False
+        self._field, self._in_file, self._head = "", False, 0
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise InvalidError("This form holds too many fields. Send the file again.", field="file")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count_head(end - start)
         self._header += data[start:end]
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count_head(end - start)
         self._value += data[start:end]
+
+    def _count_head(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD_BYTES:
+            raise InvalidError("The upload could not be read. Send the file again.", field="file")
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
@@ -106,7 +121,7 @@ class _Form:
     def _disposition(self, value: bytes) -> None:
         options = parse_options_header(value)[1]
         self._field = options.get(b"name", b"").decode(errors="replace")
-        filename = options.get(b"filename", b"").decode(errors="replace").replace("\\", "/").rsplit("/", 1)[-1]
+        filename = _plain(options.get(b"filename", b"")).replace("\\", "/").rsplit("/", 1)[-1]
         self._in_file = self._field == self._wanted and bool(filename) and not self.has_file
         if self._in_file:
             self.filename, self.has_file = filename[:200], True
@@ -118,12 +133,25 @@ class _Form:
                 raise TooLargeError("This file is larger than the server accepts.", field="file")
             self.pieces.append(data[start:end])
             self.pending += end - start
-        elif self._field:
+            return
+        self.count_around(end - start)
+        if self._field:
             value = self.fields.setdefault(self._field, bytearray())
             value += data[start : min(end, start + MAX_FIELD_BYTES - len(value))]
 
+    def count_around(self, size: int) -> None:
+        """Bytes that belong to no file: kept short, for nothing else bounds them."""
+        self._around += size
+        if self._around > MAX_AROUND_BYTES:
+            raise TooLargeError("This form holds more than a file and its name. Send the file again.", field="file")
+
     def _end(self) -> None:
         self.complete = True
+
+
+def _plain(value: bytes) -> str:
+    """A name without control characters, which no database, log or header takes well."""
+    return _CONTROL.sub(" ", value.decode(errors="replace"))
 
 
 async def receive(request: Request, storage: LocalStorage, *, max_bytes: int, file_field: str = "file") -> Received:
@@ -142,7 +170,8 @@ async def receive(request: Request, storage: LocalStorage, *, max_bytes: int, fi
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or b"boundary" not in options:
+    # RFC 2046 allows 70 characters.
+    if kind != b"multipart/form-data" or not 0 < len(options.get(b"boundary", b"")) <= 70:
         raise InvalidError("Choose a file to upload.", field="file")
     return options[b"boundary"]
 
@@ -150,6 +179,8 @@ def _boundary(request: Request) -> bytes:
 async def _drain(request: Request, parser: MultipartParser, form: _Form, sink: _Sink) -> None:
     try:
         async for chunk in request.stream():
+            if form.complete:
+                form.count_around(len(chunk))  # the parser reads it and says nothing
             parser.write(chunk)
             if form.pending >= BATCH:
                 await anyio.to_thread.run_sync(sink.write, form.take())
@@ -168,5 +199,5 @@ def _received(form: _Form, sink: _Sink, sha256: str) -> Received:
         raise InvalidError("The upload broke off before its end. Send the file again.", field="file")
     if sink.size == 0:
         raise InvalidError("This file is empty. Choose a JSON Lines file with at least one conversation.", field="file")
-    name = bytes(form.fields.get("name", b"")).decode(errors="replace").strip()
+    name = _plain(bytes(form.fields.get("name", b""))).strip()
     return Received(form.filename, name[:200], sink.key, sink.size, sha256)

@@ -197,8 +197,9 @@ def _take_flash(request: Request) -> list[dict[str, str]]:
     try:
         flash = json.loads(base64.urlsafe_b64decode(raw))
         kind = flash["kind"] if flash["kind"] in {"", "ok", "warn", "bad"} else ""
-        return [{"kind": kind, "text": str(flash["text"])}]
-    except (ValueError, KeyError, TypeError):
+        # A cookie is whatever somebody sent: half a surrogate pair could not be written into the page.
+        return [{"kind": kind, "text": str(flash["text"]).encode(errors="replace").decode()}]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -55,7 +55,7 @@ def test_every_answer_carries_the_headers(client: TestClient) -> None:
     for path in ("/", "/nope", "/healthz", "/static/app.css"):
         headers = client.get(path).headers
         policy = headers["content-security-policy"]
-        assert "default-src 'self'" in policy
+        assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
         assert headers["x-content-type-options"] == "nosniff"

@@ -109,3 +109,14 @@ def test_a_file_with_more_rows_than_are_taken_is_refused(ctx: Context) -> None:
     refused = take_in(ctx, lines(*[GOOD] * 4))
     assert refused.state == DatasetState.FAILED
     assert "more than 3 rows" in refused.error
+
+
+def test_a_row_too_deep_for_other_readers_is_a_problem(ctx: Context) -> None:
+    call = {"function": {"name": "f", "arguments": json.loads("[" * 300 + "]" * 300)}}
+    deep = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "", "tool_calls": [call]}]}
+    wide = {"messages": [*GOOD["messages"]] * 200}
+    dataset = take_in(ctx, lines(GOOD, deep, wide))
+    assert (dataset.row_count, dataset.problem_count) == (2, 1)
+    with ctx.db.session() as session:
+        [problem] = datasets.problems(session, dataset.id or 0)
+    assert (problem.line, problem.code) == (2, "too_deep")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -12,6 +13,8 @@ from worker.trainer.specs import PushSpec
 NAME, BASE, DATASET, LICENCE, QUESTIONS = "name", "base_model", "dataset", "licence", "questions"
 _PLACED = frozenset({NAME, BASE, DATASET, LICENCE, QUESTIONS})
 _SCORE = "score_"
+_TAGS = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_SIGNS = re.compile(r"([\\`*_\[\]#|~!])|([<>&])")
 
 
 def model_card(spec: PushSpec, repo_id: str, gguf_names: Sequence[str]) -> str:
@@ -36,12 +39,12 @@ def _is_hub_id(name: object) -> bool:
 
 def _parts(spec: PushSpec, repo_id: str, kinds: set[str], gguf_names: Sequence[str]) -> list[str]:
     card = spec.card
-    base = f"`{card[BASE]}`" if _is_hub_id(card.get(BASE)) else "a local model"
-    data = f" on the data set “{card[DATASET]}”" if card.get(DATASET) else ""
+    base = f"`{_line(card[BASE]).replace('`', '')}`" if _is_hub_id(card.get(BASE)) else "a local model"
+    data = f" on the data set “{_cell(card[DATASET])}”" if card.get(DATASET) else ""
     scores = {k.removeprefix(_SCORE): v for k, v in card.items() if k.startswith(_SCORE)}
     settings = {k: v for k, v in card.items() if k not in _PLACED and not k.startswith(_SCORE)}
     return [
-        f"# {card.get(NAME) or repo_id.rsplit('/', maxsplit=1)[-1]}",
+        f"# {_cell(card.get(NAME) or repo_id.rsplit('/', maxsplit=1)[-1])}",
         f"Fine-tuned from {base}{data} with LoRA, using Tunedeck.",
         _usage(repo_id, kinds, gguf_names),
         _table("Scores", scores),
@@ -88,5 +91,10 @@ def _table(title: str, values: dict[str, str | int | float | list[str]]) -> str:
 
 
 def _cell(value: str | float | list[str]) -> str:
+    """As text: what people typed makes no headings, links, images, rows or tags on the Hub's page."""
+    return _SIGNS.sub(lambda found: f"\\{found[1]}" if found[1] else _TAGS[found[2]], _line(value))
+
+
+def _line(value: str | float | list[str]) -> str:
     text = ", ".join(value) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return " ".join(text.split())

@@ -19,6 +19,8 @@ from worker.trainer.specs import IntakeSpec, read_spec
 
 ROWS_FILE = "rows.jsonl"
 MAX_LINE = 32 * 1024 * 1024
+#: Deeper rows would end in a RecursionError somewhere on their way: in a template, a copy, another JSON reader.
+MAX_DEPTH = 100
 _EXCERPT = 160
 _BOM = b"\xef\xbb\xbf"
 _decode = msgspec.json.Decoder().decode
@@ -91,6 +93,8 @@ class Intake:
         except (msgspec.DecodeError, RecursionError) as exc:
             message = f"The line is not valid JSON: {exc}. Check quotes, commas and brackets."
             raise RowError("invalid_json", message) from exc
+        if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(value, MAX_DEPTH):
+            raise RowError("too_deep", f"The line is nested more than {MAX_DEPTH} deep. Flatten its tool calls.")
         if self.kind is None:
             self._learn_format(value)
         return convert(value, self.kind, self.mapping)
@@ -154,6 +158,13 @@ def intake(child: Child) -> None:
     result = work.result()
     part.replace(child.job_dir / ROWS_FILE)
     child.events.emit(Result(payload=result))
+
+
+def _is_deep(value: object, left: int) -> bool:
+    if not isinstance(value, (dict, list)):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_deep(each, left - 1) for each in inside)
 
 
 def _explain(exc: BaseException) -> JobError | None:

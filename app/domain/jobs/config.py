@@ -22,6 +22,7 @@ MAX_ACCUMULATION = 1024
 #: From this many parameters on, a model is loaded in 4 bits on CUDA unless asked otherwise.
 FOUR_BIT_FROM = 3_000_000_000
 
+Module = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4_000)]
 
 
@@ -38,12 +39,13 @@ class Question(BaseModel):
 class TrainConfig(BaseModel):
     """Everything a run depends on besides the rows. Frozen: a changed setting is another job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base_model: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-    revision: str = Field(default="", max_length=100)
+    #: A branch, a tag, a commit or `refs/pr/1`; it becomes part of a folder's name.
+    revision: str = Field(default="", max_length=100, pattern=r"^([A-Za-z0-9][A-Za-z0-9._/\-]*)?$")
     #: Number of the finished training whose adapter this one goes on from; 0: it starts a fresh one.
-    adapter_of: int = Field(default=0, ge=0)
+    adapter_of: int = Field(default=0, ge=0, le=2**31 - 1)
     engine: Engine = "auto"
     load_in: Quantisation = "auto"
     precision: Precision = Field(default="auto", description="auto: bf16 where the card knows it; the CPU uses fp32")
@@ -70,7 +72,7 @@ class TrainConfig(BaseModel):
     lora_r: int = Field(default=16, ge=1, le=1024)
     lora_alpha: int = Field(default=16, ge=1, le=4096)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
-    target_modules: tuple[str, ...] = TARGET_MODULES
+    target_modules: Annotated[tuple[Module, ...], Field(max_length=100)] = TARGET_MODULES
 
     validation_split: float = Field(default=0.1, ge=0, le=0.5, description="fraction of the rows held out")
     eval_steps: int = Field(default=0, ge=0, le=100_000, description="0: ten times a run")
@@ -80,6 +82,13 @@ class TrainConfig(BaseModel):
     questions: tuple[Question, ...] = Field(default=(), max_length=MAX_QUESTIONS)
     max_new_tokens: int = Field(default=256, ge=1, le=8192)
     temperature: float = Field(default=0.0, ge=0, le=2)
+
+    @field_validator("revision")
+    @classmethod
+    def _climbs_nowhere(cls, value: str) -> str:
+        if ".." in value:
+            raise ValueError("A revision is a branch, a tag or a commit, such as main.")
+        return value
 
     @field_validator("target_modules")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from sqlmodel import Session
@@ -13,20 +13,18 @@ from app.domain.jobs import ordering, owners, service
 from app.domain.jobs.launch import launch_like, launch_training
 from app.domain.jobs.states import JobKind, JobState
 from app.web.api.bounded import BoundedRoute
-from app.web.api.schemas import Changes, ErrorOut, JobOut, JobPage, Move, NewJob, Priority, Share
+from app.web.api.refusals import EVERYWHERE, refused
+from app.web.api.schemas import Changes, JobOut, JobPage, Move, NewJob, Priority, Share
 from app.web.deps import MAX_ID, ContextDep, Id, SessionDep
 from app.web.doors import about
 
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut, "description": "There is no such job"}}
-_REFUSED: dict[int | str, dict[str, Any]] = {
-    409: {"model": ErrorOut, "description": "Not in the state that the job is in"}
-}
-_WRONG: dict[int | str, dict[str, Any]] = {422: {"model": ErrorOut, "description": "Something in it is wrong"}}
-_LIKE = _MISSING | _REFUSED | _WRONG
-router = APIRouter(prefix="/api/jobs", tags=["jobs"], route_class=BoundedRoute, responses=_WRONG)
+_MISSING = refused(404, "There is no such job")
+_REFUSED = refused(409, "Not in the state that the job is in")
+_LIKE = _MISSING | _REFUSED
+router = APIRouter(prefix="/api/jobs", tags=["jobs"], route_class=BoundedRoute, responses=EVERYWHERE)
 
 
-@router.get("", responses=_WRONG)
+@router.get("")
 def list_jobs(
     session: SessionDep,
     kind: Annotated[list[JobKind] | None, Query(description="trainings when left out")] = None,
@@ -41,7 +39,7 @@ def list_jobs(
     return JobPage(jobs=[JobOut.of(job) for job in found[:limit]], next=more)
 
 
-@router.post("", status_code=201, responses=_WRONG)
+@router.post("", status_code=201)
 def create(request: Request, session: SessionDep, ctx: ContextDep, response: Response, wish: NewJob) -> JobOut:
     """Queue a training on a data set that is ready."""
     job = launch_training(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from sqlmodel import Session
 
 from app.domain.jobs import holding, ordering
 from app.domain.jobs.states import Queue
 from app.domain.users.scoping import actor_of
-from app.web.api.schemas import ErrorOut, JobOut, QueueOut
+from app.web.api.bounded import BoundedRoute
+from app.web.api.refusals import EVERYWHERE, refused
+from app.web.api.schemas import JobOut, QueueOut
 from app.web.deps import ContextDep, SessionDep
 
-_UNKNOWN: dict[int | str, dict[str, Any]] = {422: {"model": ErrorOut, "description": "There is no such queue"}}
-router = APIRouter(prefix="/api/queues", tags=["queues"], responses=_UNKNOWN)
+_UNKNOWN = refused(422, "There is no such queue")
+router = APIRouter(prefix="/api/queues", tags=["queues"], route_class=BoundedRoute, responses=EVERYWHERE)
 #: Of each queue; more are told by `/api/jobs?state=queued`.
 _SHOWN = 200
 

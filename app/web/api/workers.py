@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from sqlmodel import Session
 
@@ -11,11 +9,13 @@ from app.domain.jobs import service as jobs
 from app.domain.jobs.states import LEASED, JobKind
 from app.domain.workers import service
 from app.domain.workers.models import Worker
-from app.web.api.schemas import ErrorOut, WorkerOut
+from app.web.api.bounded import BoundedRoute
+from app.web.api.refusals import EVERYWHERE, refused
+from app.web.api.schemas import WorkerOut
 from app.web.deps import ContextDep, SessionDep
 
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ErrorOut, "description": "There is no such worker"}}
-router = APIRouter(prefix="/api/workers", tags=["workers"])
+_MISSING = refused(404, "There is no such worker")
+router = APIRouter(prefix="/api/workers", tags=["workers"], route_class=BoundedRoute, responses=EVERYWHERE)
 
 
 @router.get("")

@@ -21,8 +21,9 @@ from app.domain.jobs.states import JobKind
 from app.domain.models.catalogue import check_model, offered
 from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, get_context, text
 from app.web.doors import about, request_session
-from app.web.errors import as_json, wants_json
+from app.web.errors import wants_json
 from app.web.incoming import Received, receive
+from app.web.refusals import as_json
 from app.web.render import page, put_flash, see_other
 from app.web.render import translate as _
 from app.web.views.audits import audit_view

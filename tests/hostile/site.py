@@ -1,0 +1,124 @@
+"""The web process as a person starts it: a process of its own on a free port, with its broker and a full database."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from app.core.context import Context, make_context
+from app.core.migrate import upgrade
+from app.core.settings import Settings
+from app.supervisor import Broker, free_port
+from tests.web import seeding
+
+_START_SECONDS = 60
+#: Short, so that a test of slow senders need not wait long.
+PATIENCE = 1.0
+
+
+class Site:
+    """A running web process over one of everything."""
+
+    def __init__(self, ctx: Context, world: seeding.World, log: Path) -> None:
+        self.ctx, self.world = ctx, world
+        self.port = free_port("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = log
+        with log.open("wb") as file:
+            command = [sys.executable, "-P", "-m", "app.serve"]
+            self.process = subprocess.Popen(command, env=self._env(), stdout=file, stderr=file)
+
+    def _env(self) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TUNEDECK_")}
+        return env | {
+            "TUNEDECK_DATA_DIR": str(self.ctx.settings.root),
+            "TUNEDECK_DATABASE_URL": self.ctx.settings.database_url,
+            "TUNEDECK_WEB__PORT": str(self.port),
+            "TUNEDECK_WEB__MAX_UPLOAD_BYTES": "20000000",
+            "TUNEDECK_WEB__PATIENCE_SECONDS": str(PATIENCE),
+            "TUNEDECK_HUB__OFFLINE": "true",
+        }
+
+    def wait(self) -> None:
+        """Until it answers."""
+        until = time.monotonic() + _START_SECONDS
+        while not self.answers():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.05)
+
+    def answers(self, seconds: float = 5.0) -> bool:
+        """Whether somebody else is served meanwhile."""
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=seconds).is_success
+        except httpx.TransportError:
+            return False
+
+    def log(self) -> str:
+        """Everything it wrote so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def browser(self) -> httpx.Client:
+        """A client that shows what it gets and follows nothing."""
+        return httpx.Client(base_url=self.url, timeout=30)
+
+    def say(self, raw: bytes, seconds: float = 10.0) -> bytes:
+        """Send bytes as they are; what comes back until the end or until nothing comes for `seconds`."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as peer:
+            return heard(peer, raw)
+
+    def stop(self) -> None:
+        """As the supervisor does."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def heard(peer: socket.socket, raw: bytes) -> bytes:
+    """The answer to `raw`; a peer that hangs up is an answer too."""
+    parts = []
+    try:
+        peer.sendall(raw)
+        while chunk := peer.recv(65_536):
+            parts.append(chunk)
+    except (TimeoutError, ConnectionError):
+        pass
+    return b"".join(parts)
+
+
+def status_of(answer: bytes) -> int:
+    """Of a raw answer; 0 where the connection was just closed."""
+    return int(answer.split(None, 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
+
+
+@contextmanager
+def running(folder: Path, database_url: str = "") -> Iterator[Site]:
+    """A site in `folder`, gone afterwards."""
+    settings = Settings.model_validate(
+        {"data_dir": folder / "data", "database_url": database_url, "hub": {"offline": True}}
+    )
+    settings.root.mkdir(parents=True)
+    upgrade(settings.database)
+    broker = Broker(settings)
+    broker.start()
+    ctx = make_context(settings, worker=True)
+    site = Site(ctx, seeding.world(ctx), folder / "web.log")
+    try:
+        site.wait()
+        yield site
+    finally:
+        site.stop()
+        ctx.db.dispose()
+        broker.stop()
