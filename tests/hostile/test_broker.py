@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 import os
 import pickle
@@ -12,6 +11,7 @@ import signal
 import subprocess
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +137,7 @@ def test_forged_messages_do_nothing_but_ring(attacked: Attacked) -> None:
     attacked.task(RING, ["gpu"], {"errbacks": [signature]})
     attacked.task(RING, ["light"], ignore_result=False, reply_to="evil", group="x" * 10_000)
     attacked.task(RING, ["light" * 1_000_000])
-    bomb = gzip.compress(bytes(300_000_000), 9)
+    bomb = zlib.compress(bytes(300_000_000), 9)  # what kombu means by that name
     before = memory_of(attacked.process.pid)
     attacked.forge(bomb, compression="application/x-gzip")
     attacked.still_works()
