@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import sqlalchemy as sa
+from kombu import compression
 from kombu.transport import redis, virtual
 
 from app.core.context import Context
@@ -64,6 +65,7 @@ def hear_again() -> None:
     """For every connection that this process makes from now on."""
     redis.Channel.QoS = ForgivingQoS
     redis.Transport.Channel = ForgivingChannel
+    compression._decoders.clear()  # noqa: SLF001 - a ring is never compressed, and a bomb is not unpacked
 
 
 class Attention:

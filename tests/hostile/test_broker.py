@@ -6,10 +6,12 @@ import base64
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +101,13 @@ def attacked(settings: Settings, ctx: Context, tmp_path: Path) -> Iterator[Attac
         broker.stop()
 
 
+def memory_of(pid: int) -> int:
+    """The most it ever held, in bytes."""
+    file = Path(f"/proc/{pid}/status")
+    found = re.findall(r"VmHWM:\s+(\d+) kB", file.read_text()) if file.exists() else []
+    return int(found[0]) * 1024 if found else 0
+
+
 class _Evil:
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -128,6 +137,11 @@ def test_forged_messages_do_nothing_but_ring(attacked: Attacked) -> None:
     attacked.task(RING, ["gpu"], {"errbacks": [signature]})
     attacked.task(RING, ["light"], ignore_result=False, reply_to="evil", group="x" * 10_000)
     attacked.task(RING, ["light" * 1_000_000])
+    bomb = zlib.compress(bytes(300_000_000), 9)  # what kombu means by that name
+    before = memory_of(attacked.process.pid)
+    attacked.forge(bomb, compression="application/x-gzip")
+    attacked.still_works()
+    assert memory_of(attacked.process.pid) - before < 100_000_000
     attacked.forge(b"[" * 100_000)
     attacked.forge(b"not json")
     attacked.forge(b'[[{"__type__": "os.system", "__value__": "id"}], {}, {}]')

@@ -87,12 +87,12 @@ def test_a_setting_that_sounds_like_an_address_is_the_operators() -> None:
 
 
 def test_every_field_takes_every_hostile_value(site: Site, surface: Surface, web: httpx.Client) -> None:
-    """Each value in all fields of a form at once, and each form: a refusal or a redirect, never an error of ours."""
-    for path, names in sorted(surface.forms.items()):
+    """In all fields of a form at once, a quarter of the values each: refused or taken, never an error of ours."""
+    for number, (path, names) in enumerate(sorted(surface.forms.items())):
         if path == "/datasets":
             continue
         address = re.sub(r"\{\w+_id\}", "1", path).format(channel="webhook", queue="gpu", name="w", folder="a--b")
-        for value in EVERY if names else ():
+        for value in EVERY[number % 4 :: 4] if names else ():
             answer = web.post(address, data=dict.fromkeys(names, value))
             assert answer.status_code < 500, (path, value)
             assert "hostile9" not in answer.headers.get("set-cookie", "")

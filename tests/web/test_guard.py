@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 from app.core.context import Context
 from app.core.settings import WebSettings
 from app.main import create_app
+from app.web.guard import CSP
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "10.0.0.5:8642", "", "[::1", "a@b"])
@@ -76,3 +77,27 @@ def test_static_files_are_kept_for_ever_by_their_digest(client: TestClient) -> N
     assert client.get("/static/app.css").headers["cache-control"] == "no-cache"
     assert client.get("/static/../app/main.py").status_code == 404
     assert client.get("/static/%2e%2e/pyproject.toml").status_code == 404
+
+
+def test_over_tls_browsers_are_told_to_stay_there(ctx: Context) -> None:
+    """The scheme is the connection's: a header that anyone can send does not change it."""
+    with TestClient(create_app(ctx.settings), base_url="https://localhost", follow_redirects=False) as browser:
+        answer = browser.post("/settings/prices", data={"gpu_hour": "2", "currency": "EUR"})
+        assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        assert "; Secure" in answer.headers["set-cookie"]
+    with TestClient(create_app(ctx.settings), base_url="http://localhost", follow_redirects=False) as browser:
+        said = {"x-forwarded-proto": "https"}
+        answer = browser.post("/settings/prices", data={"gpu_hour": "2", "currency": "EUR"}, headers=said)
+        assert "strict-transport-security" not in answer.headers
+        assert "; Secure" not in answer.headers["set-cookie"]
+
+
+def test_what_the_pages_use_is_what_the_policy_names() -> None:
+    policy = dict(part.strip().partition(" ")[::2] for part in CSP.split(";"))
+    assert all("http" not in source and "*" not in source and "unsafe" not in source for source in policy.values())
+    assert {name for name, source in policy.items() if source == "'none'"} == {
+        "default-src",
+        "object-src",
+        "base-uri",
+        "frame-ancestors",
+    }
