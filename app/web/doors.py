@@ -153,7 +153,7 @@ def _check_object(request: Request, visit: Visit, actor: Actor, session: Session
     """The object is there for them to see; to be changed, it is theirs."""
     what = visit.rule.what
     given = str(request.path_params.get(f"{what}_id", ""))
-    if not (given.isascii() and given.isdigit() and 0 < int(given) < 2**31):
+    if not (given.isascii() and given.isdigit() and len(given) <= 10 and 0 < int(given) < 2**31):
         raise NotFoundError("There is nothing at this address.")
     owner_id, name = _OBJECTS[what](session, int(given))
     visit.subject = f"{what} {int(given)} “{name}”"

@@ -24,13 +24,17 @@ NAMES = {
     "worker_label": "test_markup",
     "target_modules": "below",
     "file": "test_uploads",
+    "model": "tests/models/test_names.py",
+    "commit": "tests/models/test_names.py",
+    "next": "open redirects: tests/people/test_signing_in.py",
 }
 #: Mail addresses: handed to the mail server, never called. tests/deliveries/test_mail.py forges headers with them.
 MAILS = {"recipients", "sender"}
 IDS = {
-    "adapter_of", "artifact_id", "before", "dataset", "dataset_id", "further", "job_id", "less", "like", "message_id",
+    "adapter_of", "artifact_id", "before", "browser_id", "dataset", "dataset_id", "further", "job_id", "less", "like",
+    "message_id", "token_id", "user_id", "who",
 }  # fmt: skip
-SECRETS = {"hub_token", "password", "signing_secret", "user"}
+SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
     "expected", "prompt", "question_expected", "question_expected_was", "question_prompt", "question_system",
     "question_was", "questions", "system",
@@ -45,6 +49,7 @@ CHOICES = {
     "show", "start", "state", "temperature", "validation_split", "visibility", "warmup_steps", "weight_decay", "what",
     "where",
     "failed_days", "succeeded_days",
+    "days", "role", "scope", "shared",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
 #: Settings hold addresses and folders too: whoever sets them owns the machine, so they are taken as they are.
@@ -52,6 +57,7 @@ OPERATORS = {
     "web.host", "web.allowed_hosts", "web.public_url", "models.cache_dir", "models.local_roots", "models.llama_cpp_dir",
     "models.converter_dir", "hub.endpoint", "notify.allowed_networks", "data_dir", "database_url", "redis_url",
     "storage_url", "s3_endpoint",
+    "worker.fence_network",  # a switch
 }  # fmt: skip
 _REFS = ("dataset", "like", "less", "further")
 _LOOKS_LIKE_ADDRESS = re.compile(

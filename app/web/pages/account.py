@@ -95,7 +95,7 @@ def _know_the_old(request: Request, ctx: Context, actor: Actor, old: str) -> Non
 @router.post("/tokens")
 def make_token(request: Request, session: SessionDep, ctx: ContextDep, actor: ActorDep, form: FormDep) -> Response:
     """A new token, shown this once."""
-    typed = {name: text(form, name) for name in ("name", "scope", "days")}
+    typed = {"name": text(form, "name"), "scope": text(form, "scope"), "days": text(form, "days")}
     user_id, days = _own(ctx, actor), typed["days"]
     try:
         _within(actor, typed["scope"])
