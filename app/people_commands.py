@@ -12,10 +12,11 @@ import app.domain.tables  # noqa: F401 - every table is known
 from app.core.context import make_context
 from app.core.settings import get_settings
 from app.domain.errors import DomainError
+from app.domain.secrets import rotation
 from app.domain.secrets import service as secrets
 from app.domain.trail import service as trail
 from app.domain.users import service
-from app.domain.users.access import Role
+from app.domain.users.access import Actor, Role
 from app.welcome import address_of, first_administrator, link_for
 
 people = typer.Typer(no_args_is_help=True, help="Who may come in.")
@@ -70,19 +71,17 @@ def new_key() -> None:
 
 @keys.command("rotate")
 def rotate() -> None:
-    """Encrypt every stored secret with a new key; where TUNEDECK_SECRET_KEY is set, print what to set it to."""
-    settings = get_settings()
+    """Encrypt every stored secret with a new key; the old one opens nothing any more."""
+    ctx = make_context(get_settings())
     try:
-        with make_context(settings).db.session(write=True) as session:
-            count, new = secrets.rotate(session, settings)
-            _tell("secret.rotate", f"{count} secrets", session)
-        secrets.forget_old_key(settings)
+        count = rotation.rotate(ctx)
     except DomainError as exc:
         raise _refuse(exc.message) from exc
-    typer.echo(f"{count} secrets were encrypted anew. Start the processes again: they hold the old key.")
-    if new:
-        typer.echo(f"Set this from now on, the old key opens nothing any more:\nTUNEDECK_SECRET_KEY={new}")
+    with ctx.db.session(write=True) as session:
+        _tell("secret.rotate", f"{count} secrets", session)
+    typer.echo(f"{count} secrets were encrypted anew.")
 
 
 def _tell(action: str, subject: str, session: Session, **detail: str) -> None:
-    trail.record(session, None, action, subject=subject, who=f"{getpass.getuser()} (command)", **detail)
+    actor = Actor(None, getpass.getuser(), Role.ADMINISTRATOR, via="command")
+    trail.record(session, actor, action, subject=subject, detail=detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from urllib.parse import urlsplit
 
 from app.core.net import is_loopback
 from app.core.process import SUPERVISED_ENV, end_with_supervisor
@@ -12,15 +13,23 @@ from app.core.storage import storage_refusal
 
 
 def refusal(settings: Settings) -> str:
-    """Why this address is not listened on; empty when it is."""
-    host = settings.web.host
-    if is_loopback(host) or settings.web.accounts:
+    """Why it does not start like this; empty when it does."""
+    web = settings.web
+    if web.accounts:
         return ""
-    return (
-        "Without accounts whoever reaches the page may do everything, so Tunedeck listens on this machine only. "
-        f"{host} is refused: "
-        "set TUNEDECK_WEB__ACCOUNTS=true, or use 127.0.0.1 and an SSH tunnel to reach it from elsewhere."
-    )
+    if not is_loopback(web.host):
+        return (
+            "Without accounts whoever reaches the page may do everything, so Tunedeck listens on this machine only. "
+            f"{web.host} is refused: set TUNEDECK_WEB__ACCOUNTS=true, or use 127.0.0.1 and an SSH tunnel to reach it "
+            "from elsewhere."
+        )
+    names = [*web.allowed_hosts, urlsplit(web.public_url).hostname or ""]
+    if not web.open_to_all and (web.trusted_proxies or [name for name in names if name and not is_loopback(name)]):
+        return (
+            "Accounts are off, but a proxy or a name is set, so others reach the page and may do everything. "
+            "Set TUNEDECK_WEB__ACCOUNTS=true, or TUNEDECK_WEB__OPEN_TO_ALL=true if that is what you want."
+        )
+    return ""
 
 
 def main() -> None:
@@ -54,18 +63,21 @@ def main() -> None:
     )
 
 
+_LATER = "The database does not answer yet. `tunedeck people link` prints how to make the first administrator."
+
+
 def _greet(settings: Settings) -> None:
-    """Say how the first administrator is made, once the database can be asked."""
-    if not settings.web.accounts:
-        return
+    """Say how the first administrator is made; end where accounts are off by mistake."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from app.welcome import address_of, first_administrator
+    from app.welcome import accounts_refusal, address_of, first_administrator
 
     try:
+        if problem := accounts_refusal(settings):
+            sys.exit(problem)
         said = first_administrator(settings, address_of(settings))
     except SQLAlchemyError:
-        said = "The database does not answer yet. `tunedeck people link` prints how to make the first administrator."
+        said = _LATER if settings.web.accounts else ""
     if said:
         print(said, flush=True)  # noqa: T201 - for whoever started it
 

@@ -26,6 +26,7 @@ from app.core.process import SUPERVISED_ENV
 from app.core.settings import Settings
 from app.domain.jobs.states import Queue
 from app.parts import Part, end_parts, mind_parts, worker_parts
+from app.welcome import accounts_refusal
 
 log = logging.getLogger(__name__)
 _PORTS_TRIED = 20
@@ -117,6 +118,8 @@ class Supervisor:
         self._settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._take_lock()
         upgrade(self._settings.database)
+        if said := accounts_refusal(self._settings):
+            raise SetupError(said)
         self._broker.start()
         web = self._settings.web
         port = free_port(web.host, web.port)

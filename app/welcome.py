@@ -25,6 +25,24 @@ def first_administrator(settings: Settings, address: str) -> str:
     return f"There is no administrator yet. Open this link, which works once, to become it:\n{there}"
 
 
+def accounts_refusal(settings: Settings) -> str:
+    """Why it does not start without accounts on a database that holds some; empty when it does."""
+    if settings.web.accounts or settings.web.open_to_all:
+        return ""
+    ctx = make_context(settings)
+    try:
+        with ctx.db.session() as session:
+            some = bool(service.list_users(session))
+    finally:
+        ctx.db.dispose()
+    if not some:
+        return ""
+    return (
+        "This database holds accounts, but they are switched off: whoever is on this machine could do everything. Set "
+        "TUNEDECK_WEB__ACCOUNTS=true, or TUNEDECK_WEB__OPEN_TO_ALL=true if that is what you want."
+    )
+
+
 def link_for(settings: Settings, name: str, address: str) -> str:
     """A link by which the account `name` sets a password. Raises `DomainError`."""
     ctx = make_context(settings)

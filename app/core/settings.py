@@ -42,6 +42,10 @@ class WebSettings(BaseModel):
     public_url: str = Field(
         default="", description="Address under which people reach the page, for links in messages; left out when empty."
     )
+    open_to_all: bool = Field(
+        default=False,
+        description="Start without accounts behind a proxy or under a name: who reaches the page may do everything.",
+    )
     trusted_proxies: list[str] = Field(
         default=[],
         description="Addresses or networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.",
@@ -121,6 +125,11 @@ class HubSettings(BaseModel):
 
     endpoint: str = Field(default="https://huggingface.co", description="Address of the Hub.")
     offline: bool = Field(default=False, description="Never contact the Hub; offer only what is on the machine.")
+    members_push_to: list[str] = Field(
+        default=[],
+        description="Users and organisations of the Hub to whose repositories members may push with the stored token; "
+        "administrators to any. Empty: administrators alone. Counts where there are accounts.",
+    )
     disable_xet: bool = Field(default=False, description="Use plain HTTP uploads; needed by most self-hosted hubs.")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from fastapi import Request
 from sqlmodel import Session
@@ -23,6 +24,7 @@ from app.web.limits import Limits
 from app.web.permissions import PERMISSIONS, Need, Rule
 
 _BEARER = "Bearer "
+_PROBES = frozenset({"/healthz", "/readyz"})
 _PLAIN, _SECURE = "tunedeck_session", "__Host-tunedeck"
 
 
@@ -34,14 +36,20 @@ class Visit:
     rule: Rule
     address: str
     subject: str = ""
-    #: A session of the request wrote its own line, or had nothing to write.
-    told: bool = False
+    #: A line is to be written once the route is through: it changed something without a session of the request.
+    owes: bool = False
     detail: dict[str, str] = field(default_factory=dict)
+
+
+def on_tls(request: Request) -> bool:
+    """Whether people reach the page over TLS: this request did, or its public address says so."""
+    ctx: Context = request.app.state.ctx
+    return request.url.scheme == "https" or ctx.settings.web.public_url.startswith("https:")
 
 
 def cookie_name(request: Request) -> str:
     """On TLS one that no other host, and no plain page, can set."""
-    return _SECURE if request.url.scheme == "https" else _PLAIN
+    return _SECURE if on_tls(request) else _PLAIN
 
 
 def visit_of(request: Request) -> Visit:
@@ -61,50 +69,61 @@ def address_of(request: Request) -> str:
 
 
 def authorize(request: Request) -> Iterator[None]:
-    """Before every route: who is it, and may they? After it: a line in the audit log, where no session wrote one.
+    """Before every route: who is it, and may they? After it: a line in the audit log, where a route asked for one.
 
+    Never two connections at a time: each of many requests would hold one and wait for another's.
     Raises `SignInError`, `NotAllowedError`, `NotFoundError` (also for what is somebody else's), `TooManyError`.
     """
     ctx: Context = request.app.state.ctx
     rule = PERMISSIONS.get((request.method, request.scope["route"].path))
     visit = request.state.visit = Visit(None, rule or Rule(Need.NOTHING), address_of(request))
+    visit.subject = " ".join(f"{name.removesuffix('_id')} {value}" for name, value in request.path_params.items())[:200]
     with ctx.db.session() as session:
-        visit.actor = _identify(request, ctx, session)
+        visit.actor, stamp = _identify(request, ctx, session)
         _count(request)
-        try:
-            _check(request, visit, session, known=rule is not None)
-        except NotAllowedError:
-            _tell_refused(ctx, visit)
-            raise
+        refusal = _refusal(request, visit, session, known=rule is not None)
+    if stamp:
+        with ctx.db.session(write=True) as session:
+            stamp(session)
+    if refusal:
+        _tell_refused(ctx, visit)
+        raise refusal
     yield
-    if visit.rule.action and not visit.told:
+    if visit.owes:
         with ctx.db.session(write=True) as session:
             _tell(session, visit)
 
 
-def _identify(request: Request, ctx: Context, session: Session) -> Actor | None:
+_Stamp = Callable[[Session], None]
+
+
+def _identify(request: Request, ctx: Context, session: Session) -> tuple[Actor | None, _Stamp | None]:
+    """Who it is, and what is to be written about that."""
     web = ctx.settings.web
     if not web.accounts:
-        return LOCAL
+        return LOCAL, None
     header = request.headers.get("authorization", "")
     if header:
         found = tokens.find(session, header.removeprefix(_BEARER)) if header.startswith(_BEARER) else None
         if found is None:
             raise SignInError("This token is not valid, or has expired. Make a new one on the page of your account.")
         token, actor = found
-        if tokens.is_stale(token):
-            with ctx.db.session(write=True) as writing:
-                tokens.stamp(writing, token.id or 0)
-        return actor
+        return actor, partial(tokens.stamp, token_id=token.id or 0) if tokens.is_stale(token) else None
     cookie = request.cookies.get(cookie_name(request), "")
     known = sessions.find(session, cookie, idle_days=web.idle_days) if cookie else None
     if known is None:
-        return None
+        return None, None
     signed_in, actor = known
-    if sessions.is_stale(signed_in):
-        with ctx.db.session(write=True) as writing:
-            sessions.stamp(writing, signed_in.id or 0)
-    return actor
+    stale = sessions.is_stale(signed_in)
+    return actor, partial(sessions.stamp, session_id=signed_in.id or 0) if stale else None
+
+
+def _refusal(request: Request, visit: Visit, session: Session, *, known: bool) -> NotAllowedError | None:
+    try:
+        _check(request, visit, session, known=known)
+    except NotAllowedError as exc:
+        return exc
+    return None
 
 
 def limit_key(request: Request) -> str:
@@ -116,8 +135,9 @@ def limit_key(request: Request) -> str:
 
 
 def _count(request: Request) -> None:
+    """Not those who ask whether the process lives: with them everybody would be sent elsewhere."""
     limits: Limits = request.app.state.limits
-    if key := limit_key(request):
+    if request.url.path not in _PROBES and (key := limit_key(request)):
         limits.request(key)
 
 
@@ -183,33 +203,45 @@ def request_session(request: Request, *, write: bool) -> Iterator[Session]:
     """One transaction that acts for whoever sent the request, and tells the audit log what it changed."""
     ctx: Context = request.app.state.ctx
     visit = visit_of(request)
-    visit.told = visit.told or write
     with ctx.db.session(write=write) as session:
         if visit.actor is not None:
             act_as(session, visit.actor, most_jobs=ctx.settings.limits.live_jobs)
+        request.state.session = session
+        try:
+            yield session
+            session.flush()
+            if write and visit.rule.action and wrote(session):
+                _tell(session, visit)
+        finally:
+            del request.state.session
+
+
+@contextmanager
+def session_of(request: Request) -> Iterator[Session]:
+    """The session that the request has open, or a short one to read with."""
+    here: Session | None = getattr(request.state, "session", None)
+    if here is not None:
+        yield here
+        return
+    with request_session(request, write=False) as session:
         yield session
-        session.flush()
-        if write and visit.rule.action and wrote(session):
-            _tell(session, visit)
 
 
 def _tell(session: Session, visit: Visit) -> None:
     rule = visit.rule
-    trail.record(session, visit.actor, rule.action, subject=visit.subject, address=visit.address, **visit.detail)
+    trail.record(session, visit.actor, rule.action, subject=visit.subject, address=visit.address, detail=visit.detail)
 
 
 def _tell_refused(ctx: Context, visit: Visit) -> None:
     if not visit.rule.action:
         return
     with ctx.db.session(write=True) as session:
-        trail.record(
-            session,
-            visit.actor,
-            visit.rule.action,
-            subject=visit.subject,
-            address=visit.address,
-            outcome=trail.REFUSED,
-        )
+        trail.record_refusal(session, visit.actor, visit.rule.action, subject=visit.subject, address=visit.address)
+
+
+def tell(request: Request) -> None:
+    """Something was changed without a session of the request: the audit log is to say so."""
+    visit_of(request).owes = True
 
 
 def about(request: Request, subject: str, **detail: str) -> None:

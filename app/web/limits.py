@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -31,18 +29,14 @@ class Limits:
             seconds = max(1, int(resets - time.time()) + 1)
             raise TooManyError("Too many requests within a minute. Wait a moment.", retry_after=seconds)
 
-    def check_stream(self, key: str) -> None:
-        """Raises `TooManyError` when as many pages of this person are live as may be."""
+    def take_stream(self, key: str) -> None:
+        """One more live page, until `give_stream`. Raises `TooManyError` when there are as many as may be."""
         if self._settings.streams and self._streams[key] >= self._settings.streams:
             raise TooManyError("Too many live pages are open. Close some of them.", retry_after=10)
-
-    @contextmanager
-    def stream(self, key: str) -> Iterator[None]:
-        """One more live page, as long as it lasts."""
         self._streams[key] += 1
-        try:
-            yield
-        finally:
-            self._streams[key] -= 1
-            if not self._streams[key]:
-                del self._streams[key]
+
+    def give_stream(self, key: str) -> None:
+        """One less."""
+        self._streams[key] -= 1
+        if not self._streams[key]:
+            del self._streams[key]

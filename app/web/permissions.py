@@ -75,7 +75,7 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/sign-in"): OPEN,
     ("GET", "/welcome"): OPEN,
     ("POST", "/welcome"): OPEN,
-    ("POST", "/sign-out"): OPEN,
+    ("POST", "/sign-out"): Rule(_N.NOTHING, action="account.sign_out"),
     # Everybody's
     ("GET", "/"): READ,
     ("GET", "/patterns"): READ,
@@ -103,7 +103,7 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("GET", "/jobs"): READ,
     ("POST", "/jobs"): _make("job.start"),
     ("GET", "/jobs/new"): Rule(_N.MAKE),
-    ("POST", "/jobs/new/panel"): Rule(_N.MAKE),
+    ("POST", "/jobs/new/panel"): _make("dataset.audit"),
     ("POST", "/jobs/new/questions"): Rule(_N.MAKE),
     ("GET", "/jobs/{job_id}"): _see("job"),
     ("GET", "/jobs/{job_id}/events"): _see("job"),
@@ -141,7 +141,7 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/settings/notifications/webhook/secret"): _admin_in_person("secret.webhook"),
     ("POST", "/settings/notifications/email"): _admin_in_person("settings.email"),
     ("POST", "/settings/notifications/{channel}/test"): _admin("settings.message_test"),
-    ("POST", "/settings/notifications/{channel}/delete"): _admin("settings.message_off"),
+    ("POST", "/settings/notifications/{channel}/delete"): _admin_in_person("settings.message_off"),
     ("POST", "/settings/notifications/messages/{message_id}/again"): _admin("settings.message_again"),
     # People
     ("GET", "/settings/people"): _admin_in_person(),

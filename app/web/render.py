@@ -24,7 +24,7 @@ from app.domain.datasets.models import Dataset
 from app.domain.jobs.models import Job
 from app.domain.users.access import Actor, Role
 from app.web import filters
-from app.web.doors import actor_of
+from app.web.doors import actor_of, session_of
 from app.web.nav import nav_of
 
 FLASH = "tunedeck_flash"
@@ -167,11 +167,10 @@ def wanted_target(request: Request) -> str:
 
 
 def _nav(request: Request) -> dict[str, Any]:
-    ctx: Context = request.app.state.ctx
-    actor = actor_of(request)
-    if actor is None or is_partial(request):
+    if actor_of(request) is None or is_partial(request):
         return {"current": "", "counts": {}}
-    return nav_of(ctx, request.url.path, actor)
+    with session_of(request) as session:
+        return nav_of(session, request.url.path)
 
 
 def see_other(request: Request, url: str, said: str = "", kind: str = "ok") -> Response:

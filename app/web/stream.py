@@ -11,6 +11,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from sqlmodel import Session
 from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
 from app.domain.jobs import service
 from app.web.deps import MAX_ID, Id
@@ -58,19 +59,27 @@ def _life(request: Request) -> float:
     return seconds * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
 
 
+class Stream(EventSourceResponse):
+    """Counted from when it is made until it has ended, whether or not anything was ever sent."""
+
+    def __init__(self, messages: AsyncIterator[bytes], limits: Limits, key: str) -> None:
+        super().__init__(messages, ping=PING_SECONDS, send_timeout=10, sep="\n")
+        self._limits, self._key = limits, key
+        if key:
+            limits.take_stream(key)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._key:
+                self._limits.give_stream(self._key)
+
+
 def _stream(request: Request, messages: AsyncIterator[bytes]) -> EventSourceResponse:
     """Raises `TooManyError` when this person has as many live pages as one may have."""
-    limits: Limits = request.app.state.limits
-    if key := limit_key(request):
-        limits.check_stream(key)
-        messages = _counted(limits, key, messages)
-    return EventSourceResponse(messages, ping=PING_SECONDS, send_timeout=10, sep="\n")
-
-
-async def _counted(limits: Limits, key: str, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    with limits.stream(key):
-        async for message in messages:
-            yield message
+    return Stream(messages, request.app.state.limits, limit_key(request))
 
 
 async def _follow(hub: Hub, job_id: int, start: int, newest: int, life: float) -> AsyncIterator[bytes]:

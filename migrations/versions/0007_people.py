@@ -30,6 +30,8 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("owner_id", sa.Integer(), nullable=True))
         op.add_column(table, sa.Column("shared", sa.Boolean(), server_default=sa.false(), nullable=False))
         op.create_index(op.f(f"ix_{table}_owner_id"), table, ["owner_id"])
+    op.add_column("job", sa.Column("started_by", sa.Integer(), nullable=True))
+    op.create_index(op.f("ix_job_started_by"), "job", ["started_by"])
 
 
 def _people() -> None:
@@ -141,6 +143,8 @@ _APPEND_ONLY = {
 
 def downgrade() -> None:
     """Back."""
+    op.drop_index(op.f("ix_job_started_by"), "job")
+    op.drop_column("job", "started_by")
     for table in _OWNED:
         op.drop_index(op.f(f"ix_{table}_owner_id"), table)
         op.drop_column(table, "shared")

@@ -49,7 +49,7 @@ CHOICES = {
     "show", "start", "state", "temperature", "validation_split", "visibility", "warmup_steps", "weight_decay", "what",
     "where",
     "failed_days", "succeeded_days",
-    "days", "role", "scope", "shared",
+    "days", "role", "scope", "shared", "tokens_too",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
 #: Settings hold addresses and folders too: whoever sets them owns the machine, so they are taken as they are.

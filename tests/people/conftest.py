@@ -73,6 +73,7 @@ def open_house(settings: Settings, ctx: Context) -> House:
     with ctx.db.session(write=True) as session:
         for table in (Dataset, Job):
             session.execute(sa.update(table).values(owner_id=ids["mia"]))
+        session.execute(sa.update(Job).values(started_by=ids["mia"]))
     return House(make_context(settings), create_app(settings), ids, world)
 
 

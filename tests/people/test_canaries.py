@@ -120,7 +120,7 @@ def test_no_secret_is_told_anywhere(
             seeding.run(session, job)
             seeding.finish(session, ctx, job)
             wish = {"repo_id": "ada/x", "private": True, "what": [("adapter", "")]}
-            push = exports.request_push(session, ctx.bells, job.id or 0, **wish)  # type: ignore[arg-type]
+            push = exports.request_push(session, ctx.bells, settings, job.id or 0, **wish)  # type: ignore[arg-type]
         for name, value in AROUND.items():
             monkeypatch.setenv(name, value)
         with watched() as children:

@@ -43,11 +43,10 @@ def test_names_are_shown_as_they_are_or_refused(house: House, name: str) -> None
         assert MARK not in ada.get(path).text
 
 
-def test_what_is_typed_at_the_door_is_escaped_in_the_log(house: House) -> None:
+def test_what_is_typed_at_the_door_is_not_kept(house: House) -> None:
     house.browser().post("/sign-in", data={"name": MARK, "password": "x"})
     page = house.browser("ada").get("/settings/log").text
-    assert "&lt;script&gt;" in page
-    assert MARK not in page
+    assert "script" not in page.split("<tbody>")[1]  # not even escaped: it may be a password
 
 
 def test_a_first_link_is_worth_nothing_in_a_house_that_has_an_administrator(house: House) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet, InvalidToken
@@ -14,8 +15,9 @@ from app.cli import app
 from app.core.context import Context, make_context
 from app.core.settings import get_settings
 from app.domain.errors import ConflictError
-from app.domain.secrets import service
+from app.domain.secrets import rotation, service
 from app.domain.secrets.models import Secret
+from app.domain.secrets.rotation import rotate
 
 
 def keep(ctx: Context, value: str = "hf_abcdefghijklmnop") -> bytes:
@@ -29,18 +31,11 @@ def kept(ctx: Context) -> str:
         return service.get_secret(session, ctx.settings, "hub_token")
 
 
-def rotate(ctx: Context) -> tuple[int, str]:
-    with ctx.db.session(write=True) as session:
-        found = service.rotate(session, ctx.settings)
-    service.forget_old_key(ctx.settings)
-    return found
-
-
 def test_rotation_leaves_nothing_that_the_old_key_opens(ctx: Context) -> None:
     keep(ctx)
     file = ctx.settings.root / "secret.key"
     old = file.read_bytes()
-    assert rotate(ctx) == (1, "")
+    assert rotate(ctx) == 1
     assert kept(ctx) == "hf_abcdefghijklmnop"
     assert file.read_bytes() != old
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -48,30 +43,56 @@ def test_rotation_leaves_nothing_that_the_old_key_opens(ctx: Context) -> None:
         Fernet(old).decrypt(session.get_one(Secret, "hub_token").ciphertext)
 
 
-def test_a_rotation_that_breaks_off_loses_nothing(ctx: Context) -> None:
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_rotation_that_breaks_off_loses_nothing(ctx: Context, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     keep(ctx)
-    with contextlib.suppress(RuntimeError), ctx.db.session(write=True) as session:
-        service.rotate(session, ctx.settings)
-        raise RuntimeError  # the machine goes down before the commit
+    real = rotation._encrypt_anew
+
+    def broken(*given: Any) -> int:
+        if moment == "after":
+            real(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rotation, "_encrypt_anew", broken)
+    with pytest.raises(KeyboardInterrupt):
+        rotate(ctx)
     assert kept(ctx) == "hf_abcdefghijklmnop"
-    with ctx.db.session(write=True) as session:
-        service.rotate(session, ctx.settings)
-    assert kept(ctx) == "hf_abcdefghijklmnop"  # or after it, before the old key is forgotten
+    monkeypatch.undo()
     rotate(ctx)
+    assert kept(ctx) == "hf_abcdefghijklmnop"
     assert len((ctx.settings.root / "secret.key").read_text().split()) == 1
 
 
-def test_a_key_of_the_environment_is_printed_anew(ctx: Context) -> None:
-    key = SecretStr(service.new_key())
-    given = make_context(ctx.settings.model_copy(update={"secret_key": key}))
-    keep(given)
-    count, new = rotate(given)
-    assert (count, bool(new)) == (1, True)
+def test_many_at_once_lose_nothing(any_ctx: Context) -> None:
+    keep(any_ctx)
+
+    def one(_n: int) -> str:
+        try:
+            return str(rotate(any_ctx))
+        except ConflictError as exc:
+            return exc.message
+
+    with ThreadPoolExecutor(4) as pool:
+        said = set(pool.map(one, range(8)))
+    assert "1" in said
+    assert kept(any_ctx) == "hf_abcdefghijklmnop"
+
+
+def test_a_key_of_the_environment_is_changed_with_both_at_hand(ctx: Context) -> None:
+    old, new = service.new_key(), service.new_key()
+
+    def house(keys: str) -> Context:
+        return make_context(ctx.settings.model_copy(update={"secret_key": SecretStr(keys)}))
+
+    keep(house(old))
+    with pytest.raises(ConflictError, match="Put a new one before it"):
+        rotate(house(old))
+    assert kept(house(f"{new} {old}")) == "hf_abcdefghijklmnop"
+    assert rotate(house(f"{new} {old}")) == 1
+    assert kept(house(new)) == "hf_abcdefghijklmnop"
     with pytest.raises(ConflictError, match="Enter it again"):
-        kept(given)
-    assert kept(make_context(ctx.settings.model_copy(update={"secret_key": SecretStr(new)}))) == "hf_abcdefghijklmnop"
+        kept(house(old))
     assert not (ctx.settings.root / "secret.key").exists()
-    given.db.dispose()
 
 
 def test_a_key_that_is_none_is_a_sentence(ctx: Context) -> None:

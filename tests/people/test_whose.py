@@ -86,7 +86,7 @@ def test_a_repeated_job_needs_its_data_too(house: House) -> None:
     with house.ctx.db.session(write=True) as session:
         owners.share(session, house.world.failed, shared=True)
     assert browser.get(f"/jobs/{house.world.failed}").status_code == 200
-    assert browser.post(f"/jobs/{house.world.failed}/retry").status_code == 409
+    assert browser.post(f"/jobs/{house.world.failed}/retry").status_code == 422
     assert browser.post(f"/api/jobs/{house.world.failed}/duplicate", json={}).status_code == 422
     house.share(shared=True)
     answer = browser.post(f"/jobs/{house.world.failed}/retry")
@@ -131,16 +131,104 @@ def test_sharing_reaches_what_was_made_of_it(house: House) -> None:
     assert mia.post(f"/api/jobs/{world.done}/share", json={"shared": True}).json()["shared"] is True
 
 
-def test_a_data_set_in_use_by_another_stays(house: House) -> None:
+def borrowed(house: House) -> int:
+    """Max trains on mia's data set, which is shared."""
     house.share(shared=True)
-    wish = {"dataset_id": house.world.dataset, "name": "max's", "config": {"base_model": BUNDLED}}
-    assert house.browser("max").post("/api/jobs", json=wish).status_code == 201
+    wish = {
+        "dataset_id": house.world.dataset,
+        "name": "max's",
+        "config": {"base_model": BUNDLED},
+        "priority": "whenever",
+    }
+    answer = house.browser("max").post("/api/jobs", json=wish)
+    assert answer.status_code == 201
     with house.ctx.db.session(write=True) as session:
         theirs = (col(Job.owner_id) == house.ids["mia"], col(Job.kind) == JobKind.TRAIN)
         session.execute(sa.update(Job).where(*theirs).values(state="cancelled"))
-    answer = house.browser("mia").post(f"/datasets/{house.world.dataset}/delete")
-    assert answer.status_code == 409
-    assert "Somebody&#39;s training" in answer.text
+    return int(answer.json()["id"])
+
+
+@pytest.mark.parametrize("how", ["delete", "share"])
+def test_who_takes_a_data_set_back_is_not_held_up_by_those_who_borrowed_it(house: House, how: str) -> None:
+    number = borrowed(house)
+    answer = house.browser("mia").post(f"/datasets/{house.world.dataset}/{how}", data={"shared": "no"})
+    assert answer.status_code == 303
+    page = house.browser("max").get(f"/jobs/{number}").text
+    assert "Its data set is not shared any more." in page
+    with house.ctx.db.session() as session:
+        assert jobs.get_job(session, number).state == "cancelled"
+
+
+def shared_with(house: House, *kinds: JobKind) -> list[int]:
+    with house.ctx.db.session(write=True) as session:
+        subject = {JobKind.INTAKE: house.world.dataset, JobKind.AUDIT: house.world.dataset}
+        wish = {"repo_id": "corp/secret", "private": False, "what": [["adapter", ""]]}
+        made = [
+            jobs.enqueue(
+                session,
+                house.ctx.bells,
+                kind=kind,
+                subject_id=subject.get(kind, house.world.done),
+                name="x",
+                config=wish,
+            )
+            for kind in kinds
+        ]
+        for job in made:
+            job.state, job.shared = "failed", True
+        return [job.id or 0 for job in made]
+
+
+def test_what_is_shared_is_not_to_be_repeated_by_others(house: House) -> None:
+    """A push with the house's token, or an intake that would change the data set, is its owner's to repeat."""
+    house.share(shared=True)
+    max_ = house.browser("max")
+    for number in shared_with(house, JobKind.PUSH, JobKind.INTAKE, JobKind.AUDIT, JobKind.EXPORT):
+        assert max_.get(f"/api/jobs/{number}", headers={"accept": "application/json"}).status_code == 200
+        assert max_.post(f"/jobs/{number}/retry").status_code == 403
+        assert max_.post(f"/api/jobs/{number}/retry").status_code == 403
+
+
+def test_nobody_trains_on_from_an_adapter_that_is_not_shown_to_them(house: House) -> None:
+    config = seeding.CONFIG.model_copy(update={"adapter_of": house.world.done}).model_dump(mode="json")
+    with house.ctx.db.session(write=True) as session:
+        session.get_one(Dataset, house.world.dataset).shared = True
+        child = seeding.training(session, house.ctx, house.world.dataset, "child")
+        child.config, child.shared, child.owner_id, child.state = config, True, house.ids["mia"], "failed"
+    for verb in ("retry", "duplicate", "further"):
+        assert house.browser("max").post(f"/api/jobs/{child.id}/{verb}", json={}).status_code in {409, 422}
+    assert house.browser("mia").post(f"/api/jobs/{child.id}/retry").status_code == 201
+
+
+def test_light_jobs_count_for_who_starts_them(house: House) -> None:
+    house.share(shared=True)
+    with house.ctx.db.session(write=True) as session:
+        act_as(session, Actor(house.ids["max"], "max", Role.MEMBER), most_jobs=1)
+        made = datasets.request_audit(session, house.ctx.bells, house.world.dataset, BUNDLED, max_seq_length=77)
+        assert (made.owner_id, made.started_by) == (house.ids["mia"], house.ids["max"])
+        with pytest.raises(TooManyError):
+            datasets.request_audit(session, house.ctx.bells, house.world.dataset, BUNDLED, max_seq_length=78)
+        act_as(session, Actor(house.ids["ada"], "ada", Role.ADMINISTRATOR), most_jobs=1)
+        seeding.training(session, house.ctx, house.world.dataset)
+
+
+def test_members_push_only_where_they_may(house: House) -> None:
+    form = {"repo_id": "corp/model", "visibility": "public", "what": "gguf:q8_0"}
+    assert house.browser("mia").post(f"/jobs/{house.world.done}/push", data=form).status_code == 403
+    assert "/push" not in house.browser("mia").get(f"/jobs/{house.world.done}").text
+    house.app.state.ctx.settings.hub.members_push_to.append("Team")
+    assert house.browser("mia").post(f"/jobs/{house.world.done}/push", data=form).status_code == 403
+    assert house.browser("mia").post(f"/jobs/{house.world.done}/push", data=form | {"repo_id": "team/x"}).is_redirect
+    assert house.browser("ada").post(f"/jobs/{house.world.done}/push", data=form).is_redirect
+
+
+def test_what_was_read_for_everybodys_sake_is_not_handed_on(house: House) -> None:
+    with house.ctx.db.session() as session:
+        act_as(session, Actor(house.ids["max"], "max", Role.MEMBER))
+        line = ordering.waiting(session, "gpu")
+        assert line
+        with pytest.raises(NotFoundError):
+            jobs.get_job(session, line[0].id or 0)
 
 
 def test_a_viewer_sees_no_button_that_is_not_theirs(house: House) -> None:

@@ -20,8 +20,9 @@ from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import Question
 from app.domain.jobs.models import Job
+from app.domain.jobs.owners import cancel_borrowed
 from app.domain.jobs.states import LIVE, JobKind, JobState
-from app.domain.users.scoping import actor_of, everybody
+from app.domain.users.scoping import actor_of
 
 
 def create_from_upload(
@@ -56,8 +57,9 @@ def find_by_hash(session: Session, sha256: str) -> Dataset | None:
 
 def get_dataset(session: Session, dataset_id: int) -> Dataset:
     """The data set. Raises `NotFoundError`."""
-    dataset = session.get(Dataset, dataset_id)
-    if dataset is None or dataset.deleted_at is not None:
+    dataset, actor = session.get(Dataset, dataset_id), actor_of(session)
+    seen = dataset is not None and (actor is None or actor.sees(dataset.owner_id, shared=dataset.shared))
+    if dataset is None or not seen or dataset.deleted_at is not None:
         raise NotFoundError(f"There is no data set {dataset_id}. It may have been deleted.")
     return dataset
 
@@ -96,6 +98,7 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
     """Hide it. Refused while a job that needs its rows is alive. Its bytes go with the jobs that hold them."""
     dataset = get_dataset(session, dataset_id)
     _refuse_if_used(session, dataset_id)
+    cancel_borrowed(session, bells, dataset_id, dataset.owner_id)
     for job in jobs.list_jobs(session, kinds=(JobKind.INTAKE, JobKind.AUDIT), subject_id=dataset_id, limit=1000):
         jobs.delete(session, bells, job.id or 0)
     dataset.deleted_at = utcnow()
@@ -103,22 +106,17 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
 
 
 def _refuse_if_used(session: Session, dataset_id: int) -> None:
-    used = select(Job).where(
-        Job.subject_id == dataset_id,
-        Job.kind == JobKind.TRAIN,
-        col(Job.state).in_(list(LIVE)),
-        col(Job.deleted_at).is_(None),
-    )
-    user = session.exec(everybody(used.limit(1))).first()
-    if user is not None:
-        seen = jobs.list_jobs(session, states=LIVE, subject_id=dataset_id, limit=1)
-        name = f"“{seen[0].name}”" if seen else "Somebody's training"
-        raise ConflictError(f"{name} is using this data set. Cancel that job first, or wait until it ends.")
+    used = jobs.list_jobs(session, states=LIVE, subject_id=dataset_id, limit=1)
+    if used:
+        raise ConflictError(f"“{used[0].name}” is using this data set. Cancel that job first, or wait until it ends.")
 
 
-def share(session: Session, dataset_id: int, *, shared: bool) -> None:
-    """Let everybody see it and train on it, or nobody but its owner."""
-    get_dataset(session, dataset_id).shared = shared
+def share(session: Session, bells: Bells, dataset_id: int, *, shared: bool) -> None:
+    """Let everybody see it and train on it, or nobody but its owner: what others train on it is cancelled then."""
+    dataset = get_dataset(session, dataset_id)
+    dataset.shared = shared
+    if not shared:
+        cancel_borrowed(session, bells, dataset_id, dataset.owner_id)
     light = (col(Job.kind).in_([JobKind.INTAKE, JobKind.AUDIT]), col(Job.subject_id) == dataset_id)
     session.execute(sa.update(Job).where(*light).values(shared=shared))
     session.flush()

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from sqlmodel import Session, col, select
 
 from app.core.live import Bells
-from app.domain.errors import ConflictError, InvalidError, NotFoundError
+from app.core.settings import Settings
+from app.domain.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import LIVE, JobKind, JobState
 from app.domain.models.names import is_hub_id
+from app.domain.users.access import Role
+from app.domain.users.scoping import actor_of
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,40 @@ def request_export(session: Session, bells: Bells, job_id: int, artifact: str, q
     return jobs.enqueue(session, bells, kind=JobKind.EXPORT, subject_id=job_id, name=name, config=config)
 
 
+def may_push(session: Session, settings: Settings) -> bool:
+    """Whether whom the session acts for may push anywhere at all."""
+    actor = actor_of(session)
+    return actor is None or actor.has(Role.ADMINISTRATOR) or bool(settings.hub.members_push_to)
+
+
+def check_push(session: Session, settings: Settings, repo_id: str) -> None:
+    """The stored token is the house's: members push to the owners that are named for them. Raises `NotAllowedError`."""
+    actor, owner = actor_of(session), repo_id.partition("/")[0].casefold()
+    if actor is None or actor.has(Role.ADMINISTRATOR):
+        return
+    allowed = [name.casefold() for name in settings.hub.members_push_to]
+    if owner not in allowed:
+        where = (
+            f"Members push to {', '.join(settings.hub.members_push_to)}." if allowed else "Only administrators push."
+        )
+        raise NotAllowedError(f"You may not push to “{repo_id.partition('/')[0][:80]}”. {where} Ask an administrator.")
+
+
 def request_push(
-    session: Session, bells: Bells, job_id: int, *, repo_id: str, private: bool, what: list[tuple[str, str]]
+    session: Session,
+    bells: Bells,
+    settings: Settings,
+    job_id: int,
+    *,
+    repo_id: str,
+    private: bool,
+    what: list[tuple[str, str]],
 ) -> Job:
-    """Queue a push of finished artifacts to the Hub."""
+    """Queue a push of finished artifacts to the Hub. Raises `NotAllowedError` for a repository that is not theirs."""
     training = _finished(session, job_id)
     if not is_hub_id(repo_id):
         raise InvalidError("Name the repository as owner/name, such as ada/fortune-teller.", field="repo_id")
+    check_push(session, settings, repo_id)
     if not what:
         raise InvalidError("Choose at least one thing to push.", field="what")
     ready = {(a.kind, a.quant) for a in list_artifacts(session, job_id)}

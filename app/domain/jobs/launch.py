@@ -13,10 +13,11 @@ from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.datasets.split import validation_count
 from app.domain.errors import ConflictError, DomainError, InvalidError
+from app.domain.exports.service import check_push
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import PRIORITIES, JobKind, JobState
+from app.domain.jobs.states import FINAL, PRIORITIES, JobKind, JobState
 from app.domain.models import allowances
 from app.domain.models.catalogue import check_model, check_revision
 
@@ -60,6 +61,24 @@ def launch_training(
         parent_id=config.adapter_of or None,
         priority=PRIORITIES[priority],
     )
+
+
+def repeat(session: Session, bells: Bells, settings: Settings, job_id: int) -> Job:
+    """The same once more, for a person: a training that they see, by the road of every launch; of the rest their own.
+
+    Raises `ConflictError` before it has ended, and what a launch raises.
+    """
+    old = jobs.get_job(session, job_id)
+    if old.kind != JobKind.TRAIN:
+        if old.kind == JobKind.PUSH:
+            check_push(session, settings, str(old.config["repo_id"]))
+        return jobs.retry(session, bells, job_id)
+    if old.job_state not in FINAL:
+        raise ConflictError("This job has not ended yet. Cancel it first, or wait.")
+    made = launch_like(session, bells, settings, job_id)
+    made.parent_id = old.id
+    session.flush()
+    return made
 
 
 #: What the adapter that is gone on from has fixed.

@@ -60,6 +60,8 @@ class Job(SQLModel, table=True):
     parent_id: int | None = Field(default=None, foreign_key="job.id")
     #: Number of the account whose it is; None: made before there were accounts. A light job is as what it is about.
     owner_id: int | None = Field(default=None, index=True)
+    #: Number of the account that started it, and for which it counts; None: the house itself.
+    started_by: int | None = Field(default=None, index=True)
     #: Everybody who is signed in may see it.
     shared: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     created_at: datetime = Field(default_factory=utcnow)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from app.core.live import Bells
 from app.domain.datasets.models import Dataset
 from app.domain.errors import TooManyError
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import ABOUT_DATASETS, LEASED, LIVE, JobKind
+from app.domain.jobs.states import ABOUT_DATASETS, LEASED, LIVE, JobKind, JobState
 from app.domain.users.scoping import actor_of, everybody, most_jobs_of
 
 
 def check_count(session: Session) -> None:
-    """Raises `TooManyError` when the person has as many live jobs as one may have."""
+    """Raises `TooManyError` when the person has started as many live jobs as one may."""
     actor, most = actor_of(session), most_jobs_of(session)
     if actor is None or actor.user_id is None or not most:
         return
-    mine = (col(Job.owner_id) == actor.user_id, col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))
-    if session.execute(sa.select(sa.func.count()).where(*mine)).scalar_one() >= most:
+    mine = (col(Job.started_by) == actor.user_id, col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))
+    if session.execute(everybody(sa.select(sa.func.count(col(Job.id))).where(*mine))).scalar_one() >= most:
         raise TooManyError(f"{most} of your jobs wait or run already. Let some end, or cancel some, first.")
 
 
@@ -42,3 +43,17 @@ def held_by_workers(session: Session) -> list[Job]:
     """Every job that a worker has, whoever's it is."""
     query = select(Job).where(col(Job.state).in_(list(LEASED)), col(Job.deleted_at).is_(None))
     return list(session.exec(everybody(query.limit(500))))
+
+
+def cancel_borrowed(session: Session, bells: Bells, dataset_id: int, owner_id: int | None) -> None:
+    """Others' live trainings on a data set that is taken back: each is cancelled, and its log says why."""
+    live = (col(Job.kind) == JobKind.TRAIN, col(Job.subject_id) == dataset_id, col(Job.state).in_(list(LIVE)))
+    theirs = col(Job.owner_id).is_distinct_from(owner_id)
+    for number in session.execute(everybody(sa.select(col(Job.id)).where(*live, theirs))).scalars().all():
+        from app.domain.jobs import service  # it asks here whose a new job is
+
+        note = {"reason": "Its data set is not shared any more."}
+        waits, runs = [JobState.QUEUED, JobState.PAUSED], [JobState.RUNNING, JobState.PAUSING]
+        if not service.move(session, number, waits, JobState.CANCELLED, note=note, whose=everybody):
+            service.move(session, number, runs, JobState.CANCELLING, note=note, whose=everybody)
+        bells.changed(session, number)

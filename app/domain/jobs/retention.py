@@ -19,7 +19,7 @@ from app.core.disk import forget_walks
 from app.core.storage import StorageError
 from app.domain.errors import ConflictError, DomainError
 from app.domain.jobs import checkpoints, service
-from app.domain.jobs.models import Checkpoint, Job, JobAttempt
+from app.domain.jobs.models import Checkpoint, Job, JobAttempt, JobEvent
 from app.domain.jobs.states import FINAL, JobState
 from app.domain.preferences import service as preferences
 from app.domain.preferences.service import Retention
@@ -84,7 +84,7 @@ def remove_checkpoints(ctx: Context, job_id: int, said: str) -> int:
         gone = sa.delete(Checkpoint).where(col(Checkpoint.job_id) == job_id).returning(col(Checkpoint.size))
         sizes = list(session.execute(gone.execution_options(synchronize_session=False)).scalars())
         if sizes:  # else another process was faster
-            service.say(session, job_id, said)
+            _say(session, job_id, said)
             ctx.bells.changed(session, job_id)
     forget_walks()
     return sum(sizes)
@@ -93,3 +93,12 @@ def remove_checkpoints(ctx: Context, job_id: int, said: str) -> int:
 def removable(session: Session) -> list[int]:
     """Every job that has ended and still has checkpoints, whatever the rules say."""
     return expired(session, Retention(succeeded_days=0, failed_days=0))
+
+
+def _say(session: Session, job_id: int, message: str) -> None:
+    """A line in the log of a job that no worker holds."""
+    statement = sa.update(Job).where(col(Job.id) == job_id).values(event_seq=Job.event_seq + 1)
+    row = session.execute(statement.returning(col(Job.event_seq), col(Job.attempt))).one()
+    payload = {"level": "info", "message": message}
+    session.add(JobEvent(job_id=job_id, seq=row[0], attempt=row[1], kind="log", payload=payload))
+    session.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -12,14 +12,13 @@ from sqlmodel import Session, col, select
 
 from app.core.db import now_of, utcnow
 from app.core.live import Bells
-from app.domain.datasets.models import Dataset
 from app.domain.deliveries import outbox
-from app.domain.errors import ConflictError, NotFoundError
+from app.domain.errors import ConflictError, NotAllowedError, NotFoundError
 from app.domain.jobs.demands import can_serve, demand_of, offer_of
 from app.domain.jobs.models import Checkpoint, Job, JobAttempt, JobEvent, QueueHold
 from app.domain.jobs.owners import belongs, check_count
 from app.domain.jobs.states import FINAL, QUEUE_OF, STRIDE, JobKind, JobState, may_move
-from app.domain.users.scoping import actor_of, everybody
+from app.domain.users.scoping import EVERYBODY, actor_of, everybody
 from app.domain.workers import service as workers
 
 #: Before the next try after a loss.
@@ -46,6 +45,8 @@ def enqueue(
     job = Job(kind=kind, subject_id=subject_id, name=name, config=config, queue=queue, parent_id=parent_id)
     job.priority = priority
     job.owner_id, job.shared = belongs(session, kind, subject_id)
+    actor = actor_of(session)
+    job.started_by = actor.user_id if actor else None
     for asked, value in asdict(demand_of(kind, config)).items():
         setattr(job, asked, value)
     session.add(job)
@@ -67,15 +68,6 @@ def _last_place(session: Session, queue: str) -> int:
     return place or 0
 
 
-def say(session: Session, job_id: int, message: str) -> None:
-    """A line in the log of a job that no worker holds."""
-    statement = sa.update(Job).where(col(Job.id) == job_id).values(event_seq=Job.event_seq + 1)
-    row = session.execute(statement.returning(col(Job.event_seq), col(Job.attempt))).one()
-    payload = {"level": "info", "message": message}
-    session.add(JobEvent(job_id=job_id, seq=row[0], attempt=row[1], kind="log", payload=payload))
-    session.flush()
-
-
 def move(
     session: Session,
     job_id: int,
@@ -84,9 +76,13 @@ def move(
     *,
     where: Sequence[sa.ColumnElement[bool]] = (),
     note: dict[str, Any] | None = None,
+    whose: Callable[[sa.Update], sa.Update] = lambda statement: statement,
     **values: Any,
 ) -> bool:
-    """Change the state by one conditional UPDATE and log it; False when the job was in none of `olds`."""
+    """Change the state by one conditional UPDATE and log it; False when the job was in none of `olds`.
+
+    `whose`: `everybody`, where the change is not the person's whom the session acts for.
+    """
     for old in olds:
         assert may_move(old, new), (old, new)
     if new in FINAL:
@@ -95,16 +91,16 @@ def move(
         sa.update(Job)
         .where(col(Job.id) == job_id, col(Job.state).in_(list(olds)), *where)
         .values(state=new, event_seq=Job.event_seq + 1, **values)
-        .returning(col(Job.event_seq), col(Job.attempt), col(Job.step))
-        .execution_options(synchronize_session=False)
     )
-    row = session.execute(statement).first()
+    statement = statement.execution_options(synchronize_session=False)
+    told = (col(Job.event_seq), col(Job.attempt), col(Job.step))
+    row = session.execute(whose(statement).returning(*told)).first()
     if row is None:
         return False
     payload = {"state": new, **(note or {})}
     session.add(JobEvent(job_id=job_id, seq=row[0], attempt=row[1], step=row[2], kind="state", payload=payload))
     session.flush()
-    job = session.get(Job, job_id, populate_existing=True)
+    job = session.get(Job, job_id, populate_existing=True, execution_options=EVERYBODY)
     if new in FINAL and job is not None:
         outbox.job_ended(session, job)
     return True
@@ -181,8 +177,10 @@ def _ready(session: Session) -> sa.ColumnElement[bool]:
 
 def get_job(session: Session, job_id: int) -> Job:
     """The job. Raises `NotFoundError` when there is none, or it was deleted."""
-    job = session.get(Job, job_id)
-    if job is None or job.deleted_at is not None:
+    job, actor = session.get(Job, job_id), actor_of(session)
+    # Asked here too: a row that was read for everybody's sake stays in the session.
+    seen = job is not None and (actor is None or actor.sees(job.owner_id, shared=job.shared))
+    if job is None or not seen or job.deleted_at is not None:
         raise NotFoundError(f"There is no job {job_id}. It may have been deleted.")
     return job
 
@@ -268,12 +266,13 @@ def resume(session: Session, bells: Bells, job_id: int) -> None:
 
 
 def retry(session: Session, bells: Bells, job_id: int) -> Job:
-    """A new job with the same settings. The old one stays as it is."""
+    """A new job with the same settings, by its owner; `launch.repeat` is for people. The old one stays as it is."""
     old = get_job(session, job_id)
     if old.job_state not in FINAL:
         raise ConflictError("This job has not ended yet. Cancel it first, or wait.")
-    if old.kind == JobKind.TRAIN and actor_of(session) and session.get(Dataset, old.subject_id) is None:
-        raise ConflictError("Its data set is not shared with you. Ask whoever started the job.")
+    actor = actor_of(session)
+    if actor is not None and not actor.owns(old.owner_id):
+        raise NotAllowedError("This belongs to somebody else. They, or an administrator, may repeat it.")
     return enqueue(
         session,
         bells,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlmodel import Session, select
+from sqlmodel import Session
 
 from app.core.settings import Settings
 from app.domain.errors import ConflictError, InvalidError
@@ -17,11 +17,11 @@ HUB_TOKEN = "hub_token"  # noqa: S105 - a name, not a token
 _SHORTEST = 8
 
 
-def _cipher(settings: Settings) -> MultiFernet:
-    """Writes with the first key; a second one, which a rotation that broke off left behind, still reads."""
+def cipher_of(settings: Settings) -> MultiFernet:
+    """Writes with the first key; those behind it, set while a key is changed, still read."""
     given = settings.secret_key.get_secret_value()
     try:
-        return MultiFernet([Fernet(key) for key in (given.encode() if given else _key_file(settings)).split()])
+        return MultiFernet([Fernet(key) for key in (given.encode() if given else key_file(settings)).split()])
     except ValueError as exc:
         where = "TUNEDECK_SECRET_KEY" if given else f"{settings.root / 'secret.key'}"
         message = (
@@ -30,7 +30,8 @@ def _cipher(settings: Settings) -> MultiFernet:
         raise ConflictError(message) from exc
 
 
-def _key_file(settings: Settings) -> bytes:
+def key_file(settings: Settings) -> bytes:
+    """The keys of the data folder, the first for writing. Made, readable to its owner alone, when there is none."""
     path = settings.root / "secret.key"
     try:
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -46,43 +47,8 @@ def new_key() -> str:
     return Fernet.generate_key().decode()
 
 
-def rotate(session: Session, settings: Settings) -> tuple[int, str]:
-    """Encrypt everything with a new key: how many, and the key if it comes from the environment. Commit after it.
-
-    Its file holds both keys until the caller has committed and calls `forget_old_key`: whatever breaks off in between,
-    one of the two reads what is stored.
-    """
-    old, new = _cipher(settings), new_key()
-    rows = list(session.exec(select(Secret)))
-    values = [_decrypted(old, row) for row in rows]
-    from_environment = bool(settings.secret_key.get_secret_value())
-    if not from_environment:
-        _write_keys(settings, [new, *_key_file(settings).decode().split()])
-    for row, value in zip(rows, values, strict=True):
-        row.ciphertext = Fernet(new).encrypt(value)
-        session.add(row)
-    session.flush()
-    return len(rows), new if from_environment else ""
-
-
-def forget_old_key(settings: Settings) -> None:
-    """Once the new ciphertexts are committed."""
-    if not settings.secret_key.get_secret_value():
-        _write_keys(settings, _key_file(settings).decode().split()[:1])
-
-
-def _write_keys(settings: Settings, keys: list[str]) -> None:
-    """Whole or not at all, and readable to its owner alone."""
-    part = settings.root / "secret.key.part"
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write("\n".join(keys))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(settings.root / "secret.key")
-
-
-def _decrypted(cipher: MultiFernet, row: Secret) -> bytes:
+def decrypted(cipher: MultiFernet, row: Secret) -> bytes:
+    """The value. Raises `ConflictError` when no key opens it."""
     try:
         return cipher.decrypt(row.ciphertext)
     except InvalidToken as exc:
@@ -103,7 +69,7 @@ def set_secret(session: Session, settings: Settings, name: str, value: str) -> N
 def store(session: Session, settings: Settings, name: str, value: str, *, hint: str = "") -> None:
     """Store `value` as it is, encrypted, in place of an older one."""
     row = session.get(Secret, name) or Secret(name=name, ciphertext=b"")
-    row.ciphertext = _cipher(settings).encrypt(value.encode())
+    row.ciphertext = cipher_of(settings).encrypt(value.encode())
     row.hint = hint
     session.add(row)
     session.flush()
@@ -114,7 +80,7 @@ def get_secret(session: Session, settings: Settings, name: str) -> str:
     row = session.get(Secret, name)
     if row is None:
         return ""
-    return _decrypted(_cipher(settings), row).decode()
+    return decrypted(cipher_of(settings), row).decode()
 
 
 def find_secret(session: Session, name: str) -> Secret | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from datetime import timedelta
 
 from sqlmodel import Session, col, select
 
+from app.core.db import utcnow
 from app.domain.trail.models import AuditEntry
 from app.domain.users.access import Actor
+from app.domain.users.models import User
 
 REFUSED = "refused"
 
@@ -20,23 +23,37 @@ def record(
     subject: str = "",
     address: str = "",
     outcome: str = "done",
-    who: str = "",
-    **detail: Any,
+    user: User | None = None,
+    detail: Mapping[str, str] | None = None,
 ) -> None:
-    """One line. `who`: the name that was typed, where nobody is signed in."""
+    """One line. `user`: the account that it is about, where nobody is signed in."""
+    name, number = (actor.name, actor.user_id) if actor else (user.name, user.id) if user else ("", None)
     session.add(
         AuditEntry(
-            user_id=actor.user_id if actor else None,
-            who=(actor.name if actor else who)[:100],
+            user_id=number,
+            who=name[:100],
             via=actor.via if actor else "",
             address=address[:64],
             action=action,
             subject=subject[:200],
             outcome=outcome,
-            detail=detail,
+            detail=dict(detail or {}),
         )
     )
     session.flush()
+
+
+def record_refusal(session: Session, actor: Actor | None, action: str, *, subject: str, address: str) -> None:
+    """One line, unless there is one of the same within the last minute: whoever asks on and on fills no disk."""
+    same = (
+        AuditEntry.user_id == (actor.user_id if actor else None),
+        AuditEntry.action == action,
+        AuditEntry.subject == subject[:200],
+        AuditEntry.outcome == REFUSED,
+        col(AuditEntry.at) > utcnow() - timedelta(minutes=1),
+    )
+    if session.exec(select(AuditEntry.id).where(*same).limit(1)).first() is None:
+        record(session, actor, action, subject=subject, address=address, outcome=REFUSED)
 
 
 def entries(

@@ -32,12 +32,15 @@ _ROLES = tuple(Role)
 
 @dataclass(frozen=True)
 class Actor:
-    """Who a request comes from. `via` local: the one person of a loopback installation, who has no account."""
+    """Who a request comes from.
+
+    `via` local: the one person of a loopback installation, who has no account; command: whoever sits at the machine.
+    """
 
     user_id: int | None
     name: str
     role: Role
-    via: Literal["local", "session", "token"] = "session"
+    via: Literal["local", "session", "token", "command"] = "session"
     #: Of the token, if one was used.
     scope: Scope = Scope.ADMIN
     #: Number of the row in `signed_in`, where a browser is signed in.

@@ -61,7 +61,7 @@ def use(session: Session, value: str, name: str, password_hash: str) -> User:
     user = service.get(session, link.user_id) if link.user_id else service.create(session, name, Role.ADMINISTRATOR)
     if user.disabled_at:
         raise ConflictError("This account is closed. Ask an administrator.")
-    service.set_password(session, user, password_hash)
+    service.set_password(session, user, password_hash, tokens_too=True)
     if link.user_id is None:
         service.adopt(session, user)
         session.execute(sa.delete(OneTimeLink).where(col(OneTimeLink.user_id).is_(None)))

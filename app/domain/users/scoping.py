@@ -18,7 +18,9 @@ from app.domain.datasets.models import Dataset
 from app.domain.jobs.models import Job
 from app.domain.users.access import Actor
 
-_ACTOR, _MOST_JOBS, _WROTE, _EVERYBODY = "actor", "most_jobs", "wrote", "everybody"
+_ACTOR, _MOST_JOBS, _WROTE = "actor", "most_jobs", "wrote"
+#: Execution options of a statement over everybody's rows.
+EVERYBODY = {"everybody": True}
 StatementT = TypeVar("StatementT", bound=Any)
 
 
@@ -44,8 +46,8 @@ def actor_of(session: OrmSession) -> Actor | None:
 
 
 def everybody(statement: StatementT) -> StatementT:
-    """The same statement over everybody's rows."""
-    done: StatementT = statement.execution_options(**{_EVERYBODY: True})
+    """The same statement over everybody's rows. What it reads stays in the session: `get_job` asks once more."""
+    done: StatementT = statement.execution_options(**EVERYBODY)
     return done
 
 
@@ -59,7 +61,7 @@ def _scope(state: ORMExecuteState) -> None:
     if state.is_insert or state.is_update or state.is_delete:
         state.session.info[_WROTE] = True
     actor = actor_of(state.session)
-    if actor is None or actor.sees_all or state.execution_options.get(_EVERYBODY, False):
+    if actor is None or actor.sees_all or state.execution_options.get("everybody", False):
         return
     if state.is_select or state.is_update or state.is_delete:
         state.statement = state.statement.options(*_criteria(actor.user_id))

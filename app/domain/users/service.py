@@ -82,19 +82,25 @@ def password_of(session: Session, name: str, address: str) -> tuple[int, str]:
     return (user.id or 0, user.password_hash) if user and not user.disabled_at else (0, "")
 
 
-def signed_in(session: Session, user_id: int, name: str, address: str, better_hash: str | None) -> User:
-    """The password was the one."""
-    user = get(session, user_id)
+def signed_in(
+    session: Session, user_id: int, stored: str, name: str, address: str, better_hash: str | None
+) -> User | None:
+    """The password was that of `stored`; None when the account was closed, or got another one, in the meantime."""
+    user = session.get(User, user_id, with_for_update=True, populate_existing=True)
+    if user is None or user.disabled_at or user.password_hash != stored:
+        return None
     if better_hash:
         user.password_hash = better_hash
     throttle.succeeded(session, name, address)
     return user
 
 
-def set_password(session: Session, user: User, password_hash: str) -> None:
-    """Give it a password; whoever is signed in by it must sign in again."""
+def set_password(session: Session, user: User, password_hash: str, *, tokens_too: bool) -> None:
+    """Give it a password; whoever is signed in by it must sign in again. `tokens_too`: its tokens are revoked."""
     user.password_hash = password_hash
     session.execute(sa.delete(SignedIn).where(col(SignedIn.user_id) == user.id))
+    if tokens_too:
+        session.execute(sa.delete(ApiToken).where(col(ApiToken.user_id) == user.id))
     session.execute(sa.delete(OneTimeLink).where(col(OneTimeLink.user_id) == user.id))
     session.flush()
 
@@ -123,8 +129,10 @@ def enable(session: Session, user: User) -> None:
 
 
 def _not_the_last(session: Session, user: User) -> None:
-    others = _administrators().where(User.id != user.id)
-    if user.role == Role.ADMINISTRATOR and session.exec(others.limit(1)).first() is None:
+    # Locked, in one order: two who shut each other out at once must take turns.
+    able = session.exec(_administrators().order_by(col(User.id)).with_for_update()).all()
+    session.refresh(user)
+    if user.role == Role.ADMINISTRATOR and not [each for each in able if each.id != user.id]:
         raise ConflictError("This is the last administrator. Make somebody else one first.")
 
 

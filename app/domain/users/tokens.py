@@ -81,3 +81,8 @@ def revoke(session: Session, user_id: int, token_id: int) -> None:
         raise NotFoundError("This token is revoked already.")
     session.delete(row)
     session.flush()
+
+
+def revoke_all(session: Session, user_id: int) -> None:
+    """Every token of somebody."""
+    session.execute(sa.delete(ApiToken).where(col(ApiToken.user_id) == user_id))

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from app.core.live import Bells
 from app.domain.jobs import ordering, owners, service
-from app.domain.jobs.launch import launch_like, launch_training
+from app.domain.jobs.launch import launch_like, launch_training, repeat
 from app.domain.jobs.states import JobKind, JobState
 from app.web.api.bounded import BoundedRoute
 from app.web.api.refusals import EVERYWHERE, refused
@@ -98,10 +98,10 @@ def share(session: SessionDep, job_id: Id, wish: Share) -> JobOut:
     return JobOut.of(service.get_job(session, job_id))
 
 
-@router.post("/{job_id}/retry", status_code=201, responses=_MISSING | _REFUSED)
+@router.post("/{job_id}/retry", status_code=201, responses=_LIKE)
 def retry(session: SessionDep, ctx: ContextDep, response: Response, job_id: Id) -> JobOut:
     """A new job with the same settings; the old one stays as it is."""
-    return _made(response, JobOut.of(service.retry(session, ctx.bells, job_id)))
+    return _made(response, JobOut.of(repeat(session, ctx.bells, ctx.settings, job_id)))
 
 
 @router.post("/{job_id}/duplicate", status_code=201, responses=_LIKE)

@@ -9,7 +9,8 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from app.core.context import Context
-from app.domain.errors import InvalidError, NotFoundError, TooManyError
+from app.domain.errors import ConflictError, InvalidError, NotFoundError, TooManyError
+from app.domain.trail import service as trail
 from app.domain.users import passwords, service, sessions, tokens
 from app.domain.users.access import Actor, Role, Scope
 from app.web.deps import MAX_ID, ActorDep, ContextDep, FormDep, Id, SessionDep, text
@@ -64,32 +65,36 @@ def _page(
 
 @router.post("/password")
 def set_password(request: Request, ctx: ContextDep, actor: ActorDep, form: FormDep) -> Response:
-    """Another password: all browsers are signed out, this one too."""
+    """Another password: all browsers are signed out, this one too. It is looked at while no transaction is open."""
     user_id, new = _own(ctx, actor), str(form.get("password", ""))
     try:
-        _know_the_old(request, ctx, actor, str(form.get("old_password", "")))
+        stored = _known(request, actor, str(form.get("old_password", "")))
         same_twice(new, str(form.get("again", "")))
         passwords.check_new(new, actor.name)
         password_hash = passwords.hashed(new)
     except (InvalidError, TooManyError) as exc:
         errors = exc.errors if isinstance(exc, InvalidError) else {"old_password": exc.message}
-        with ctx.db.session() as session:
+        with request_session(request, write=False) as session:
             return _page(request, session, ctx, actor, errors, status_code=exc.status)
     with request_session(request, write=True) as session:
-        service.set_password(session, service.get(session, user_id), password_hash)
+        user = service.signed_in(session, user_id, stored, actor.name, address_of(request), None)
+        if user is None:
+            raise ConflictError("The password was changed in the meantime. Sign in again.")
+        service.set_password(session, user, password_hash, tokens_too=text(form, "tokens_too") == "yes")
     return see_other(request, "/sign-in", _("The password was changed. Sign in with it; every browser was signed out."))
 
 
-def _know_the_old(request: Request, ctx: Context, actor: Actor, old: str) -> None:
-    """Guessing it is made slow here too. No transaction is open while it is looked at."""
+def _known(request: Request, actor: Actor, old: str) -> str:
+    """The hash of the old password, once it is known to be that. Guessing it is made slow here too."""
     address = address_of(request)
+    ctx: Context = request.app.state.ctx
     with ctx.db.session(write=True) as session:
-        user_id, stored = service.password_of(session, actor.name, address)
-    found, better = passwords.matches(old, stored)
-    if not found:
+        _user_id, stored = service.password_of(session, actor.name, address)
+    if not passwords.matches(old, stored)[0]:
+        with ctx.db.session(write=True) as session:
+            trail.record(session, actor, "account.password", address=address, outcome=trail.REFUSED)
         raise InvalidError("This is not your present password.", field="old_password")
-    with ctx.db.session(write=True) as session:
-        service.signed_in(session, user_id, actor.name, address, better)
+    return stored
 
 
 @router.post("/tokens")

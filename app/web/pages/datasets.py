@@ -213,10 +213,10 @@ def rename(request: Request, session: SessionDep, dataset_id: Id, form: FormDep)
 
 
 @router.post("/datasets/{dataset_id}/share")
-def share(request: Request, session: SessionDep, dataset_id: Id, form: FormDep) -> Response:
+def share(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id, form: FormDep) -> Response:
     """Let everybody see it, or nobody but its owner."""
     shared = text(form, "shared") == "yes"
-    service.share(session, dataset_id, shared=shared)
+    service.share(session, ctx.bells, dataset_id, shared=shared)
     said = _("Everybody who signs in may see it now, and train on it.") if shared else _("It is yours alone again.")
     return see_other(request, f"/datasets/{dataset_id}", said)
 

@@ -15,6 +15,7 @@ from app.domain.datasets import service as datasets
 from app.domain.evaluations import service as evaluations
 from app.domain.exports import service as exports
 from app.domain.jobs import checkpoints, holding, ordering, owners, service
+from app.domain.jobs.launch import repeat
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import FINAL, LIVE, JobKind, JobState
 from app.domain.metrics import service as metrics
@@ -88,6 +89,7 @@ def _detail(session: Session, ctx: Context, actor: Actor, job: Job) -> dict[str,
         "pushes": push_views(makers),
         "waiting": waiting,
         "has_metrics": bool(latest),
+        "may_push": exports.may_push(session, ctx.settings),
         "has_token": secrets.find_secret(session, secrets.HUB_TOKEN) is not None,
         "rescue": _rescue(session, ctx, actor, job),
     }
@@ -200,7 +202,7 @@ def share(request: Request, session: SessionDep, job_id: Id, form: FormDep) -> R
 @router.post("/{job_id}/retry")
 def retry(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id) -> Response:
     """A new job with the same settings."""
-    job = service.retry(session, ctx.bells, job_id)
+    job = repeat(session, ctx.bells, ctx.settings, job_id)
     place = f"/jobs/{job.id}" if job.kind == JobKind.TRAIN else _home_of(job)
     return see_other(request, place, _("Queued again as a new job."))
 
@@ -231,6 +233,7 @@ def push(request: Request, session: SessionDep, ctx: ContextDep, job_id: Id, for
     exports.request_push(
         session,
         ctx.bells,
+        ctx.settings,
         job_id,
         repo_id=text(form, "repo_id"),
         private=text(form, "visibility") != "public",

@@ -62,6 +62,7 @@ def detail_page(request: Request, session: SessionDep, ctx: ContextDep, job_id: 
         scores=score_items(evaluations.scores(session, job_id)),
         pairs=[pair_view(pair) for pair in evaluations.answer_pairs(session, job)],
         exports=views,
+        may_push=exports.may_push(session, ctx.settings),
         has_token=secrets.find_secret(session, secrets.HUB_TOKEN) is not None,
         pushes=push_views(makers),
         gguf=gguf,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request
 from sqlmodel import Session
@@ -15,6 +16,7 @@ from app.domain.deliveries.models import Channel
 from app.domain.errors import ConflictError, InvalidError
 from app.domain.secrets import service as secrets
 from app.web.deps import ContextDep, FormDep, Id, SessionDep, text
+from app.web.doors import about
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views import notifications as view
@@ -67,6 +69,7 @@ def set_webhook(request: Request, session: SessionDep, ctx: ContextDep, form: Fo
     given = text(form, "signing_secret")
     try:
         setup.save(session, Channel.WEBHOOK, {"url": text(form, "url"), "ends": _ends(form)})
+        about(request, urlsplit(text(form, "url")).hostname or "")
         missing = secrets.find_secret(session, setup.SECRETS[Channel.WEBHOOK]) is None
         new = setup.set_signing_secret(session, ctx.settings, given) if given or missing else ""
     except InvalidError as exc:

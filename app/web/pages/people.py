@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.core.context import Context
 from app.domain.errors import ConflictError, InvalidError
-from app.domain.users import links, service, sessions
+from app.domain.users import links, service, sessions, tokens
 from app.domain.users.access import Actor, Role
 from app.domain.users.models import User
 from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, text
@@ -87,8 +87,9 @@ def _role(word: str) -> Role:
 
 
 @router.post("/{user_id}/role")
-def set_role(request: Request, session: SessionDep, user_id: Id, form: FormDep) -> Response:
+def set_role(request: Request, session: SessionDep, ctx: ContextDep, user_id: Id, form: FormDep) -> Response:
     """Another role, from the next request on."""
+    _need_accounts(ctx)
     user, role = service.get(session, user_id), _role(text(form, "role"))
     about(request, f"person {user.id} “{user.name}”", role=role)
     service.set_role(session, user, role)
@@ -108,8 +109,9 @@ def new_link(request: Request, session: SessionDep, ctx: ContextDep, actor: Acto
 
 
 @router.post("/{user_id}/close")
-def close(request: Request, session: SessionDep, user_id: Id) -> Response:
+def close(request: Request, session: SessionDep, ctx: ContextDep, user_id: Id) -> Response:
     """Nobody gets in by it any more; what it owns stays."""
+    _need_accounts(ctx)
     user = service.get(session, user_id)
     about(request, f"person {user.id} “{user.name}”")
     service.disable(session, user)
@@ -118,8 +120,9 @@ def close(request: Request, session: SessionDep, user_id: Id) -> Response:
 
 
 @router.post("/{user_id}/open")
-def open_again(request: Request, session: SessionDep, user_id: Id) -> Response:
+def open_again(request: Request, session: SessionDep, ctx: ContextDep, user_id: Id) -> Response:
     """Let them in again."""
+    _need_accounts(ctx)
     user = service.get(session, user_id)
     about(request, f"person {user.id} “{user.name}”")
     service.enable(session, user)
@@ -127,9 +130,13 @@ def open_again(request: Request, session: SessionDep, user_id: Id) -> Response:
 
 
 @router.post("/{user_id}/sign-out")
-def sign_out(request: Request, session: SessionDep, user_id: Id) -> Response:
+def sign_out(request: Request, session: SessionDep, ctx: ContextDep, user_id: Id) -> Response:
     """Every browser of somebody is signed out."""
+    _need_accounts(ctx)
     user = service.get(session, user_id)
     about(request, f"person {user.id} “{user.name}”")
     sessions.revoke_others(session, user_id, None)
-    return see_other(request, HERE, _("“%(name)s” was signed out everywhere.", name=user.name))
+    tokens.revoke_all(session, user_id)
+    return see_other(
+        request, HERE, _("“%(name)s” was signed out everywhere, and their tokens are revoked.", name=user.name)
+    )

@@ -16,7 +16,7 @@ from app.domain.users import links, passwords, service, sessions
 from app.domain.users.access import Actor, Role
 from app.domain.users.models import User
 from app.web.deps import ContextDep, FormDep, SessionDep, text
-from app.web.doors import address_of, cookie_name, request_session, visit_of
+from app.web.doors import address_of, cookie_name, on_tls, request_session, visit_of
 from app.web.render import page, see_other
 from app.web.render import translate as _
 
@@ -64,18 +64,18 @@ def sign_in(request: Request, ctx: ContextDep, form: FormDep) -> Response:
             user_id, stored = service.password_of(session, name, address)
         found, better = passwords.matches(str(form.get("password", "")), stored)
     except TooManyError as exc:
-        return _wait(request, ctx, exc, onward, name)
+        return _wait(request, exc, onward, name)
     with request_session(request, write=True) as session:
-        if not found:
-            _tell(session, request, name, trail.REFUSED)
+        user = service.signed_in(session, user_id, stored, name, address, better) if found else None
+        if user is None:
+            _tell(session, request, service.find(session, name), trail.REFUSED)
             return _form(request, session, onward, name, _(_WRONG), 401)
-        user = service.signed_in(session, user_id, name, address, better)
-        _tell(session, request, user.name)
+        _tell(session, request, user)
         return _let_in(request, session, ctx, user, onward)
 
 
-def _wait(request: Request, ctx: Context, exc: TooManyError, onward: str, name: str) -> Response:
-    with ctx.db.session() as session:
+def _wait(request: Request, exc: TooManyError, onward: str, name: str) -> Response:
+    with request_session(request, write=False) as session:
         response = _form(request, session, onward, name, exc.message, exc.status)
     response.headers["retry-after"] = str(exc.retry_after)
     return response
@@ -86,8 +86,9 @@ def _need_accounts(ctx: Context) -> None:
         raise NotFoundError("There are no accounts here: this installation is for one person on this machine.")
 
 
-def _tell(session: Session, request: Request, name: str, outcome: str = "done") -> None:
-    trail.record(session, None, "account.sign_in", who=name, address=address_of(request), outcome=outcome)
+def _tell(session: Session, request: Request, user: User | None, outcome: str = "done") -> None:
+    """What was typed as a name stays out of the log: it may be a password."""
+    trail.record(session, None, "account.sign_in", user=user, address=address_of(request), outcome=outcome)
 
 
 def _let_in(request: Request, session: Session, ctx: Context, user: User, onward: str) -> Response:
@@ -104,7 +105,7 @@ def _let_in(request: Request, session: Session, ctx: Context, user: User, onward
         max_age=web.sign_in_days * 86_400,
         httponly=True,
         samesite="lax",
-        secure=request.url.scheme == "https",
+        secure=on_tls(request),
         path="/",
     )
     return response
@@ -117,7 +118,7 @@ def sign_out(request: Request, session: SessionDep) -> Response:
     if value := request.cookies.get(name):
         sessions.end(session, value)
     response = see_other(request, "/sign-in")
-    response.delete_cookie(name, path="/", secure=request.url.scheme == "https", httponly=True, samesite="lax")
+    response.delete_cookie(name, path="/", secure=on_tls(request), httponly=True, samesite="lax")
     return response
 
 
@@ -161,7 +162,7 @@ def set_password(request: Request, ctx: ContextDep, form: FormDep) -> Response:
             trail.record(session, actor, "account.password", address=address_of(request), subject="by a one-time link")
             return _let_in(request, session, ctx, user, "/")
     except InvalidError as exc:
-        with ctx.db.session() as session:
+        with request_session(request, write=False) as session:
             return _welcome(request, session, key, name, exc.errors)
 
 

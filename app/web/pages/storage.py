@@ -17,6 +17,7 @@ from app.domain.space import removal
 from app.domain.space.usage import usage
 from app.web import filters
 from app.web.deps import ContextDep, FormDep, Id, SessionDep, text
+from app.web.doors import tell
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.space import space_view
@@ -66,6 +67,7 @@ def remove_all(request: Request, ctx: ContextDep) -> Response:
     """Remove every checkpoint of jobs that have ended."""
     with ctx.db.session() as session:
         found = retention.removable(session)
+    tell(request)
     size = sum(retention.remove_checkpoints(ctx, job_id, BY_HAND) for job_id in found)
     said = _("Checkpoints of %(n)s jobs were removed: %(size)s.", n=len(found), size=filters.filesize(size))
     return see_other(request, "/storage", said)
@@ -75,6 +77,7 @@ def remove_all(request: Request, ctx: ContextDep) -> Response:
 def remove_checkpoints(request: Request, ctx: ContextDep, job_id: Id) -> Response:
     """Remove the checkpoints of one job that has ended."""
     size = retention.remove_checkpoints(ctx, job_id, BY_HAND)
+    tell(request)
     return see_other(request, "/storage", _("Its checkpoints were removed: %(size)s.", size=filters.filesize(size)))
 
 
@@ -82,6 +85,7 @@ def remove_checkpoints(request: Request, ctx: ContextDep, job_id: Id) -> Respons
 def remove_merged(request: Request, ctx: ContextDep, job_id: Id) -> Response:
     """Remove a merged model that is kept for further exports."""
     removal.remove_merged(ctx, job_id)
+    tell(request)
     return see_other(request, "/storage", _("The merged model was removed."))
 
 
@@ -89,6 +93,7 @@ def remove_merged(request: Request, ctx: ContextDep, job_id: Id) -> Response:
 def remove_export(request: Request, ctx: ContextDep, artifact_id: Id) -> Response:
     """Remove one export."""
     gone = removal.remove_export(ctx, artifact_id)
+    tell(request)
     return see_other(request, "/storage", _("The export was removed: %(size)s.", size=filters.filesize(gone.size)))
 
 
@@ -96,4 +101,5 @@ def remove_export(request: Request, ctx: ContextDep, artifact_id: Id) -> Respons
 def remove_model(request: Request, ctx: ContextDep, folder: Folder) -> Response:
     """Remove a base model from this machine."""
     removal.remove_model(ctx, folder)
+    tell(request)
     return see_other(request, "/storage", _("The base model was removed from this machine."))
