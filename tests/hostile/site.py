@@ -17,6 +17,7 @@ import httpx
 from app.core.context import Context, make_context
 from app.core.migrate import upgrade
 from app.core.settings import Settings
+from app.domain.workers.models import Worker
 from app.supervisor import Broker, free_port
 from tests.web import seeding
 
@@ -114,7 +115,11 @@ def running(folder: Path, database_url: str = "") -> Iterator[Site]:
     broker = Broker(settings)
     broker.start()
     ctx = make_context(settings, worker=True)
-    site = Site(ctx, seeding.world(ctx), folder / "web.log")
+    world = seeding.world(ctx)
+    with ctx.db.session(write=True) as session:
+        card = {"index": 0, "name": "GPU", "total": 24 * 10**9, "used": 10**9, "load": 3.5, "capability": "8.6"}
+        session.add(Worker(name="w", queue="gpu", host="h", pid=1, facts={"gpus": [card], "labels": ["lab"]}))
+    site = Site(ctx, world, folder / "web.log")
     try:
         site.wait()
         yield site
