@@ -87,7 +87,14 @@ def _line(day: str, mine: dict[int, dict[str, object]]) -> str:
     total = sum(classes.values())
     found = sum(len(list(each["findings"])) for each in mine.values() if isinstance(each["findings"], list))
     shown = " | ".join(f"{classes[first]:,}" for first in "2345")
-    return f"| {day} | {min(mine)}–{max(mine)} | {total:,} | {shown} | {found} |"
+    return f"| {day} | {_ranges(sorted(mine))} | {total:,} | {shown} | {found} |"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`1–3, 7` of 1, 2, 3, 7."""
+    starts = [number for number in numbers if number - 1 not in numbers]
+    ends = [number for number in numbers if number + 1 not in numbers]
+    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in zip(starts, ends, strict=True))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import httpx
 from app.core.context import Context, make_context
 from app.core.migrate import upgrade
 from app.core.settings import Settings
+from app.domain.workers.models import Worker
 from app.supervisor import Broker, free_port
 from tests.web import seeding
 
@@ -71,10 +72,10 @@ class Site:
         """A client that shows what it gets and follows nothing."""
         return httpx.Client(base_url=self.url, timeout=30)
 
-    def say(self, raw: bytes, seconds: float = 10.0) -> bytes:
-        """Send bytes as they are; what comes back until the end or until nothing comes for `seconds`."""
+    def say(self, raw: bytes, seconds: float = 10.0, enough: bytes = b"") -> bytes:
+        """Send bytes as they are; what comes back until the end, `enough`, or until nothing comes for `seconds`."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as peer:
-            return heard(peer, raw)
+            return heard(peer, raw, enough)
 
     def stop(self) -> None:
         """As the supervisor does."""
@@ -86,16 +87,16 @@ class Site:
             self.process.wait()
 
 
-def heard(peer: socket.socket, raw: bytes) -> bytes:
+def heard(peer: socket.socket, raw: bytes, enough: bytes = b"") -> bytes:
     """The answer to `raw`; a peer that hangs up is an answer too."""
-    parts = []
+    said = b""
     try:
         peer.sendall(raw)
-        while chunk := peer.recv(65_536):
-            parts.append(chunk)
+        while not (enough and enough in said) and (chunk := peer.recv(65_536)):
+            said += chunk
     except (TimeoutError, ConnectionError):
         pass
-    return b"".join(parts)
+    return said
 
 
 def status_of(answer: bytes) -> int:
@@ -114,7 +115,11 @@ def running(folder: Path, database_url: str = "") -> Iterator[Site]:
     broker = Broker(settings)
     broker.start()
     ctx = make_context(settings, worker=True)
-    site = Site(ctx, seeding.world(ctx), folder / "web.log")
+    world = seeding.world(ctx)
+    with ctx.db.session(write=True) as session:
+        card = {"index": 0, "name": "GPU", "total": 24 * 10**9, "used": 10**9, "load": 3.5, "capability": "8.6"}
+        session.add(Worker(name="w", queue="gpu", host="h", pid=1, facts={"gpus": [card], "labels": ["lab"]}))
+    site = Site(ctx, world, folder / "web.log")
     try:
         site.wait()
         yield site

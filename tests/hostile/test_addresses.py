@@ -73,7 +73,7 @@ def test_nothing_inside_is_called(site: Site, web: httpx.Client, canary: Canary,
     if saved.status_code == 422:
         return
     assert web.post(f"/settings/notifications/{channel}/test").status_code == 303
-    assert send_all(site.ctx) == 1
+    assert send_all(site.ctx) >= 1  # those that failed before are due again after a while
     with site.ctx.db.session() as session:
         [newest] = service.newest(session, 1)
     assert _was_refused(newest), newest.tries
@@ -83,7 +83,7 @@ def test_nothing_inside_is_called(site: Site, web: httpx.Client, canary: Canary,
 def _was_refused(message: Delivery) -> bool:
     """By us; or the name is none at all, which says nothing of what lies there."""
     said = message.tries[-1]["answer"]
-    return (message.state == DeliveryState.FAILED and "not a public address" in said) or said.startswith("No answer")
+    return (message.state == DeliveryState.FAILED and "not a public address" in said) or "[Errno -" in said
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_no_other_site_may_read(web: httpx.Client) -> None:
 def test_an_upgrade_to_a_web_socket_is_not_made(site: Site) -> None:
     head = b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\nsec-websocket-version: 13\r\n"
     for path in (b"/", b"/static/app.css"):
-        answer = site.say(b"GET " + path + b" HTTP/1.1\r\n" + _HOST + head + b"\r\n", seconds=1)
+        answer = site.say(b"GET " + path + b" HTTP/1.1\r\n" + _HOST + head + b"\r\n", enough=b"\r\n\r\n")
         assert status_of(answer) in {200, 400, 403, 404}
 
 
