@@ -12,7 +12,8 @@ from typing import IO, Any
 
 import msgspec
 
-from app.domain.datasets.formats import FormatError, Row, RowError, convert, detect, sniff
+from app.domain.datasets.formats import FormatError, Row, RowError, convert, detect, used
+from app.domain.datasets.sniffing import sniff
 from worker.child import Child, JobError, run
 from worker.trainer.protocol import Problem, Result
 from worker.trainer.specs import IntakeSpec, read_spec
@@ -108,8 +109,7 @@ class Intake:
         except FormatError as exc:
             self._first_refusal = self._first_refusal or str(exc)
             raise RowError("unknown_format", str(exc)) from exc
-        used = {"messages", "tools"} if self.kind == "messages" else set(self.mapping.values())
-        self.ignored = [name for name in value if name not in used]
+        self.ignored = [name for name in value if name not in used(self.kind, self.mapping)]
 
     def _problem(self, exc: RowError, line: bytes, number: int, offset: int) -> None:
         self.problems += 1
@@ -123,7 +123,7 @@ class Intake:
         if self._spec.max_rows and self.rows > self._spec.max_rows:
             message = f"The file has more than {self._spec.max_rows} rows, which is all that is taken here."
             raise JobError("bad_data", message, "Split it, or ask for a higher limit (TUNEDECK_LIMITS__ROWS).")
-        turns = row["messages"]
+        turns = row.get("messages") or row.get("prompt") or [{"role": "text", "content": row.get("text", "")}]
         self.counts["turns"] += len(turns)
         self.counts["with_reasoning"] += any("reasoning" in turn for turn in turns)
         self.counts["with_system"] += turns[0]["role"] == "system"

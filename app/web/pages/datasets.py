@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from app.core.context import Context
 from app.core.storage import StorageError
 from app.domain.datasets import service
-from app.domain.datasets.formats import sniff
 from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.datasets.sniffing import sniff
 from app.domain.errors import DomainError, InvalidError, NoSpaceError, TooLargeError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind

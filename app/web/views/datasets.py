@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.core.storage import LocalStorage
-from app.domain.datasets.formats import Row, convert, detect
+from app.domain.datasets.formats import NOT_TRAINED, Row, convert, detect
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import LIVE, JobState
@@ -19,6 +19,8 @@ from app.web.render import translate_many
 
 HEAD_BYTES = 256_000
 FIRST_ROWS = 50
+#: The parts of a canonical row that are lists of turns.
+_LISTS = ("messages", "prompt", "chosen", "rejected", "completion")
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def _sentence(dataset: Dataset) -> str:
         return _("Every line of %(file)s is being read and checked.", file=dataset.filename)
     if dataset.state == DatasetState.FAILED:
         return dataset.error or _("This file could not be read.")
-    rows = translate_many(
-        "%(rows)s conversation", "%(rows)s conversations", dataset.row_count, rows=filters.number(dataset.row_count)
-    )
+    rows = translate_many("%(rows)s row", "%(rows)s rows", dataset.row_count, rows=filters.number(dataset.row_count))
     parts = [_("%(rows)s in %(format)s.", rows=rows, format=_format(dataset))]
+    if dataset.format in NOT_TRAINED:
+        parts.append(_("They are kept as they are; training on preferences is not possible here yet."))
     if reasoned := dataset.stats.get("reasoning_rows", dataset.stats.get("with_reasoning", 0)):
         one, many = "One of them shows its reasoning.", "%(all)s of them show the reasoning before the answer."
         parts.append(translate_many(one, many, reasoned, all=filters.number(reasoned)))
@@ -91,15 +93,28 @@ def _sentence(dataset: Dataset) -> str:
 
 
 def _format(dataset: Dataset) -> str:
-    if dataset.format == "columns":
-        return _("columns (%(names)s)", names=", ".join(dataset.mapping.values()))
-    return _("the chat format (messages)")
+    names = ", ".join(dataset.mapping.values())
+    words = {
+        "messages": _("the chat format (messages)"),
+        "sharegpt": _("ShareGPT's format (conversations)"),
+        "alpaca": _("Alpaca's format (%(names)s)", names=names),
+        "prompt_completion": _("prompts and completions"),
+        "columns": _("columns (%(names)s)", names=names),
+        "text": _("plain text, which is learned as a whole"),
+        "preference": _("preferences (a chosen and a rejected answer)"),
+        "labelled": _("preferences (answers marked good or bad)"),
+    }
+    return words.get(dataset.format, dataset.format)
 
 
 def row_view(number: int, row: Row) -> dict[str, Any]:
-    """A canonical row for the `conversation` macro. Tool calls can hold anything, so they are made plain text."""
-    turns = [turn | {"tool_calls": [_call(call) for call in turn.get("tool_calls") or []]} for turn in row["messages"]]
-    return {"number": number + 1, "messages": turns}
+    """A canonical row for the `row_of_data` macro. Tool calls can hold anything, so they are made plain text."""
+    lists = {name: _turns(row[name]) for name in _LISTS if name in row}
+    return {"number": number + 1} | lists | {name: row[name] for name in ("text", "label") if name in row}
+
+
+def _turns(turns: list[Row]) -> list[Row]:
+    return [turn | {"tool_calls": [_call(call) for call in turn.get("tool_calls") or []]} for turn in turns]
 
 
 def _call(call: object) -> dict[str, dict[str, str]]:
