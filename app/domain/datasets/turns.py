@@ -48,6 +48,13 @@ def read_turn(message: object, number: int) -> Row:
     """One turn, the `number`th. Raises `RowError`."""
     if not isinstance(message, dict):
         raise RowError("bad_turn", f"Turn {number} is not an object with role and content.")
+    role, content = ROLES.get(str(message.get("role"))), message.get("content")
+    if role and len(message) == 2 and isinstance(content, str) and content.strip() and "think>" not in content:
+        return {"role": role, "content": content}  # nearly all of them, so it is worth a way of its own
+    return _read_turn(message, number)
+
+
+def _read_turn(message: Row, number: int) -> Row:
     role = _role(message.get("role"), number)
     calls = message.get("tool_calls") or message.get("function_call")
     content = read_content(message.get("content"), number, optional=bool(calls) or role == "tool")

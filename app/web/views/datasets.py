@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from app.core.storage import LocalStorage
-from app.domain.datasets.formats import NOT_TRAINED, Row, convert, detect
+from app.domain.datasets.formats import NOT_TRAINED, Row, RowError, convert, detect, merged
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
+from app.domain.datasets.refusals import FormatError
+from app.domain.files.parsing import value_of
+from app.domain.files.reading import look_at, read_records
+from app.domain.files.unpacking import unpacked
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import LIVE, JobState
 from app.web import filters
 from app.web.render import translate as _
 from app.web.render import translate_many
 
-HEAD_BYTES = 256_000
+#: Bytes after which a first look is over.
+HEAD_BYTES = 4_000_000
 FIRST_ROWS = 50
 #: The parts of a canonical row that are lists of turns.
 _LISTS = ("messages", "prompt", "chosen", "rejected", "completion")
@@ -135,19 +141,33 @@ def first_look(storage: LocalStorage, dataset: Dataset) -> dict[str, Any] | None
     path = storage.ensure(dataset.source_key)
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        lines = [line for line in file.read(HEAD_BYTES).splitlines() if line.strip()][:FIRST_ROWS]
-    good, bad = _try_rows(lines)
-    return {"rows": good[:3], "good": len(good), "bad": bad, "looked": len(lines)}
+    try:
+        values, looked = _first_values(path, dataset.filename)
+        rows = _try_rows(values)
+    except (FormatError, OSError):
+        return None
+    return {"rows": rows[:3], "good": len(rows), "looked": looked}
 
 
-def _try_rows(lines: list[bytes]) -> tuple[list[dict[str, Any]], int]:
-    good: list[dict[str, Any]] = []
-    bad = 0
-    for number, line in enumerate(lines):
-        try:
-            parsed = msgspec.json.decode(line)  # as the intake: what it refuses is counted as bad here too
-            good.append(row_view(number, convert(parsed, *detect(parsed))))
-        except (msgspec.DecodeError, RecursionError, ValueError, TypeError, AttributeError):
-            bad += 1
-    return good, bad
+def _first_values(path: Path, filename: str) -> tuple[list[object], int]:
+    """As the intake reads them: what it refuses is counted as bad here too."""
+    values: list[object] = []
+    looked = 0
+    with unpacked(path) as stream:
+        kind = look_at(stream, filename)
+        for record in islice(read_records(stream, kind), FIRST_ROWS) if kind.shape != "parquet" else ():
+            looked += 1
+            with suppress(RowError):
+                values.append(value_of(record))
+            if stream.position > HEAD_BYTES:
+                break
+    return values, looked
+
+
+def _try_rows(values: list[object]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    kind, mapping = detect(merged(values))
+    for number, value in enumerate(values):
+        with suppress(RowError):
+            rows.append(row_view(number, convert(value, kind, mapping)))
+    return rows
