@@ -148,6 +148,7 @@ class Workspace:
             source=self._ctx.storage.path(dataset.source_key),
             filename=dataset.filename,
             max_rows=self._ctx.settings.limits.rows,
+            max_unpacked=self._ctx.settings.limits.unpacked_gb * 10**9,
         )
 
     def _audit(self) -> specs.AuditSpec:

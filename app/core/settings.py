@@ -66,6 +66,7 @@ class LimitSettings(BaseModel):
     streams: int = Field(default=50, ge=0, description="Live pages of one person, per web process.")
     live_jobs: int = Field(default=500, ge=0, description="Jobs of one person that wait or run.")
     rows: int = Field(default=20_000_000, ge=0, description="Rows of a data set.")
+    unpacked_gb: int = Field(default=100, ge=0, description="Gigabytes that a packed data set may unpack to.")
 
 
 class WorkerSettings(BaseModel):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Bytes gathered before a thread writes them.
 BATCH = 1 << 20
 MAX_FIELD_BYTES = 1_000
+#: The field whose text is taken as a file.
+PASTED = "pasted"
 #: More parts, longer heads of them, and more bytes around the file than this are no form of ours.
 MAX_PARTS, MAX_HEAD_BYTES, MAX_AROUND_BYTES = 20, 8_192, 100_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -122,9 +124,10 @@ class _Form:
         options = parse_options_header(value)[1]
         self._field = options.get(b"name", b"").decode(errors="replace")
         filename = _plain(options.get(b"filename", b"")).replace("\\", "/").rsplit("/", 1)[-1]
-        self._in_file = self._field == self._wanted and bool(filename) and not self.has_file
+        pasted = self._field == PASTED
+        self._in_file = (pasted or (self._field == self._wanted and bool(filename))) and not self.has_file
         if self._in_file:
-            self.filename, self.has_file = filename[:200], True
+            self.filename, self.has_file = "pasted text" if pasted else filename[:200], True
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
@@ -198,6 +201,6 @@ def _received(form: _Form, sink: _Sink, sha256: str) -> Received:
     if not form.complete:
         raise InvalidError("The upload broke off before its end. Send the file again.", field="file")
     if sink.size == 0:
-        raise InvalidError("This file is empty. Choose a JSON Lines file with at least one conversation.", field="file")
+        raise InvalidError("This file is empty. Choose a file with at least one row.", field="file")
     name = _plain(bytes(form.fields.get("name", b""))).strip()
     return Received(form.filename, name[:200], sink.key, sink.size, sha256)

@@ -24,6 +24,7 @@ NAMES = {
     "worker_label": "test_markup",
     "target_modules": "below",
     "file": "test_uploads",
+    "pasted": "test_uploads: the same bytes, in a field",
     "model": "tests/models/test_names.py",
     "commit": "tests/models/test_names.py",
     "next": "open redirects: tests/people/test_signing_in.py",

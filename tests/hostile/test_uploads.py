@@ -63,6 +63,8 @@ def test_it_ends_as_a_sentence(site: Site, web: httpx.Client, tmp_path: Path, ki
         else:
             assert answer.status_code == 422
             assert answer.json()["error"]["field"] == "file"
+        pasted = web.post("/datasets", files={"pasted": (None, data)}, headers={"accept": "application/json"})
+        assert pasted.status_code in {201, 422}
     assert not evil.path.exists()
     assert site.process.poll() is None
 

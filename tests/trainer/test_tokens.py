@@ -198,3 +198,17 @@ def test_reasoning_and_answer_come_apart_again(reasoning: str, answer: str) -> N
 
 def test_an_unclosed_thought_is_all_reasoning() -> None:
     assert split_reasoning("<think>\nstill thinking") == ("still thinking", "")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_plain_text_is_learned_as_a_whole_with_the_models_own_end(name: str) -> None:
+    of = chat(name)
+    encoded = encode({"text": "Once upon a time."}, of)
+    assert "".join(learned(encoded, of)) == "Once upon a time." + of.tokenizer.eos_token
+    assert len(encode({"text": "Once upon a time."}, of, max_seq_length=2).input_ids) == 2
+
+
+def test_a_control_token_in_a_plain_text_is_refused() -> None:
+    of = chat("chatml")
+    with pytest.raises(RowProblem, match="reads as a command"):
+        encode({"text": f"Once {of.control_tokens[0]}"}, of)

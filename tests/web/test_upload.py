@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 import resource
@@ -73,6 +74,30 @@ def test_the_name_can_be_given(client: TestClient, ctx: Context) -> None:
     assert stored(ctx)[0].name == "My rows"
 
 
+def test_pasted_text_is_a_file_like_any_other(client: TestClient, ctx: Context) -> None:
+    made = client.post("/datasets", files={"pasted": (None, GOOD)}, data={"name": ""})
+    assert made.headers["location"] == "/datasets/1"
+    assert Runner(ctx, "w", "light").run_waiting() == 1
+    assert (stored(ctx)[0].name, stored(ctx)[0].row_count) == ("pasted text", 6)
+    assert client.post("/datasets", files={"pasted": (None, b"")}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "data, name, shown",
+    [
+        (b"Question,Response\nWhy?,Because.\n", "a.csv", "Because."),
+        (gzip.compress(GOOD), "rows.jsonl.gz", "Question 0?"),
+        (b'[{"instruction": "Sing.", "output": "La."}]', "rows.json", "La."),
+    ],
+)
+def test_a_first_look_is_there_at_once_whatever_the_file_is(
+    client: TestClient, ctx: Context, data: bytes, name: str, shown: str
+) -> None:
+    send(client, data, name)
+    assert shown in client.get("/datasets/1").text
+    assert stored(ctx)[0].name in {"a", "rows"}
+
+
 def test_the_same_bytes_lead_to_what_is_here(client: TestClient, ctx: Context) -> None:
     send(client, GOOD)
     answer = send(client, GOOD, "copy.jsonl")
@@ -89,7 +114,6 @@ def test_the_same_bytes_lead_to_what_is_here(client: TestClient, ctx: Context) -
         (b"PK\x03\x04" + bytes(50), "rows.xlsx", "ZIP"),
         (b"\x00\x01\x02" * 50, "rows.bin", "binary"),
         (b"\xff\xfe{\x00", "rows.jsonl", "UTF-16"),
-        (b'[{"messages": []}]', "rows.json", "JSON array"),
         (GOOD, "", "Choose a file"),
     ],
 )

@@ -49,6 +49,12 @@ class Chat:
         """The end-of-turn token as it is written."""
         return "" if self.end_of_turn is None else str(self.tokenizer.convert_ids_to_tokens(self.end_of_turn))
 
+    @property
+    def begins_with(self) -> str:
+        """The token that the tokenizer itself puts before a text without a template, if it does."""
+        ids = self.tokenizer("a")["input_ids"]
+        return str(self.tokenizer.bos_token) if ids[0] == self.tokenizer.bos_token_id else ""
+
     def fit(self, messages: list[Message]) -> list[Message]:
         """The conversation as this template can take it."""
         if not (self.folds_system and len(messages) > 1 and messages[0]["role"] == "system"):

@@ -25,9 +25,10 @@ class Message(TypedDict):
 
 
 class Row(TypedDict):
-    """One conversation, with the tools it may call."""
+    """One conversation, with the tools it may call; or a `text`, learned as a whole."""
 
-    messages: list[Message]
+    messages: NotRequired[list[Message]]
+    text: NotRequired[str]
     tools: NotRequired[list[dict[str, Any]]]
 
 
@@ -43,6 +44,8 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 def _checked(row: Any, name: str, number: int) -> Row:
     """The runner writes canonical rows; a person who starts the trainer by hand may not have."""
+    if isinstance(row, dict) and isinstance(row.get("text"), str):
+        return cast("Row", row)
     if isinstance(row, dict) and row.get("messages") and all("role" in message for message in row["messages"]):
         return cast("Row", row)
     raise JobError(

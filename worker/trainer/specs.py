@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.datasets.formats import Format
 from app.domain.jobs.config import Question, TrainConfig
 from worker.trainer.protocol import JOB_FILE
 
@@ -64,7 +65,14 @@ class IntakeSpec(_Spec):
     kind: Literal["intake"] = "intake"
     source: Path
     filename: str
+    #: The format and the columns that a person chose; empty: they are found by looking at the rows.
+    format: Format | Literal[""] = ""
+    mapping: dict[str, str] = Field(default_factory=dict)
+    #: (what, with what) is replaced in all texts.
+    replace: tuple[tuple[str, str], ...] = ()
     max_problems: int = 1000
+    #: Bytes that a packed file may unpack to; 0: any number.
+    max_unpacked: int = 0
     #: More rows than this are refused; 0: any number.
     max_rows: int = 0
 

@@ -1,8 +1,7 @@
 """Canonical rows to `input_ids` and `labels`: the one function behind both engines and the audit.
 
 The conversation is rendered once and tokenised once. Each assistant turn's characters are found by the template's
-`{% generation %}` marks, or else by unique markers that stand in for the contents in one rendering, so a template that
-drops or rewrites an answer cannot do so unseen.
+marks, or else by unique markers that stand in for the contents in one rendering: none is dropped or rewritten unseen.
 """
 
 from __future__ import annotations
@@ -67,6 +66,9 @@ class _Rendered:
 
 def encode(row: Row, chat: Chat, max_seq_length: int = 0) -> Encoded:
     """Tokenise one row, cut at its end to `max_seq_length` tokens (0: whole). Raises `RowProblem`."""
+    cut = slice(0, max_seq_length or None)
+    if "text" in row:
+        return _encode_text(row["text"], chat, cut)
     messages = [_tidy(message) for message in chat.fit(row["messages"])]
     _refuse_control_tokens(messages, chat)
     try:
@@ -75,7 +77,6 @@ def encode(row: Row, chat: Chat, max_seq_length: int = 0) -> Encoded:
         raise RowProblem("template_refused", f"The model's chat template refuses this conversation: {exc}") from exc
     ids, offsets = _tokenise(rendered.text, chat)
     labels = _label(ids, offsets, rendered.turns, chat)
-    cut = slice(0, max_seq_length or None)
     return Encoded(
         input_ids=ids[cut],
         labels=labels[cut],
@@ -85,6 +86,15 @@ def encode(row: Row, chat: Chat, max_seq_length: int = 0) -> Encoded:
         reasoning=any(message.get("reasoning") for message in messages),
         changed=rendered.changed,
     )
+
+
+def _encode_text(text: str, chat: Chat, cut: slice) -> Encoded:
+    """Plain text: no template; all of it is learned, and the model's own end closes it."""
+    _refuse_control_tokens([{"role": "text", "content": text}], chat)
+    begin = chat.begins_with
+    ids, offsets = _tokenise(whole := f"{begin}{text}{chat.tokenizer.eos_token or ''}", chat)
+    labels = [token if at >= len(begin) else IGNORED for token, (at, _) in zip(ids, offsets, strict=True)]
+    return Encoded(ids[cut], labels[cut], whole, offsets[cut], len(ids), reasoning=False, changed=False)
 
 
 def _tidy(message: Message) -> Message:
@@ -252,10 +262,11 @@ def _tokenise(text: str, chat: Chat) -> tuple[list[int], list[tuple[int, int]]]:
 
 def _same_text(back: str, text: str) -> bool:
     """Equal up to Unicode's composed form and the leading space that sentence-piece vocabularies add."""
-    if back == text:
-        return True
-    plain = [unicodedata.normalize("NFC", t).lstrip(" ") for t in (back, text)]
-    return plain[0] == plain[1]
+    return back == text or _composed(back) == _composed(text)
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text).lstrip(" ")
 
 
 def _label(ids: list[int], offsets: list[tuple[int, int]], turns: list[_Turn], chat: Chat) -> list[int]:

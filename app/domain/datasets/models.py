@@ -19,6 +19,8 @@ class DatasetState(StrEnum):
     READY = "ready"
     NEEDS_CHOICE = "needs_choice"
     FAILED = "failed"
+    #: Understood, and nothing here can train on it yet.
+    KEPT = "kept"
 
 
 class Dataset(SQLModel, table=True):
@@ -30,9 +32,9 @@ class Dataset(SQLModel, table=True):
     name: str
     filename: str
     state: str = Field(default=DatasetState.CHECKING, index=True)
-    #: `messages` or `columns`; empty until the intake has looked.
+    #: One of `formats.FORMATS`; empty until the intake has looked.
     format: str = ""
-    #: canonical field -> column of the file, for `columns`.
+    #: part of a row -> column of the file.
     mapping: dict[str, str] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
     size: int = Field(sa_type=sa.BigInteger)
     sha256: str = Field(index=True)

@@ -13,7 +13,7 @@ from sqlmodel import Session, col, select
 from app.core.db import utcnow
 from app.core.live import Bells
 from app.core.storage import LocalStorage
-from app.domain.datasets.formats import Row
+from app.domain.datasets.formats import NOT_TRAINED, Row
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
 from app.domain.datasets.split import validation_rows
 from app.domain.errors import ConflictError, InvalidError, NotFoundError
@@ -82,7 +82,7 @@ def accept_good_rows(session: Session, dataset_id: int) -> None:
     if dataset.state != DatasetState.NEEDS_CHOICE:
         raise ConflictError("There is nothing to decide about this data set.")
     dataset.good_rows_accepted = True
-    dataset.state = DatasetState.READY
+    dataset.state = _settled(dataset.format)
     session.flush()
 
 
@@ -178,7 +178,7 @@ def propose_questions(
 
 
 def _question_of(row: Row) -> Question | None:
-    turns: list[dict[str, Any]] = row["messages"]
+    turns: list[dict[str, Any]] = row.get("messages") or [{"role": "text"}]
     system = turns[0]["content"] if turns[0]["role"] == "system" else ""
     user = next((turn["content"] for turn in turns if turn["role"] == "user"), "").strip()
     answer = next((turn["content"] for turn in turns if turn["role"] == "assistant"), "")
@@ -225,8 +225,12 @@ def store_intake(session: Session, dataset_id: int, rows_key: str, payload: dict
     dataset.problem_count = payload["problems"]
     dataset.stats = payload["stats"]
     dataset.rows_key = rows_key
-    dataset.state = DatasetState.NEEDS_CHOICE if payload["problems"] else DatasetState.READY
+    dataset.state = DatasetState.NEEDS_CHOICE if payload["problems"] else _settled(dataset.format)
     session.flush()
+
+
+def _settled(kind: str) -> DatasetState:
+    return DatasetState.KEPT if kind in NOT_TRAINED else DatasetState.READY
 
 
 def clear_intake(session: Session, dataset_id: int) -> None:

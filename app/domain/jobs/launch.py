@@ -110,6 +110,7 @@ def _usable(session: Session, dataset_id: int, errors: dict[str, str]) -> Datase
         DatasetState.CHECKING: "This data set is still being checked. Wait a moment.",
         DatasetState.NEEDS_CHOICE: "Some lines could not be read. Open the data set and decide about them first.",
         DatasetState.FAILED: "This data set could not be read. Choose another.",
+        DatasetState.KEPT: "Preferences can't be trained on yet. Choose a data set of conversations or texts.",
     }
     if dataset.state != DatasetState.READY:
         errors["dataset_id"] = sentences[DatasetState(dataset.state)]

@@ -13,9 +13,11 @@ from starlette.responses import JSONResponse, Response
 from app.core.context import Context
 from app.core.storage import StorageError
 from app.domain.datasets import service
-from app.domain.datasets.formats import sniff
 from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.datasets.refusals import FormatError
 from app.domain.errors import DomainError, InvalidError, NoSpaceError, TooLargeError
+from app.domain.files.reading import look_at, stem
+from app.domain.files.unpacking import unpacked
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
 from app.domain.models.catalogue import check_model, offered
@@ -109,10 +111,11 @@ def _keep(request: Request, ctx: Context, received: Received) -> tuple[str, str]
 
 
 def _check_head(ctx: Context, received: Received) -> None:
-    with ctx.storage.path(received.key).open("rb") as file:
-        refusal = sniff(file.read(65_536))
-    if refusal:
-        raise InvalidError(refusal, field="file")
+    try:
+        with unpacked(ctx.storage.path(received.key)) as stream:
+            look_at(stream, received.filename)
+    except FormatError as exc:
+        raise InvalidError(str(exc), field="file") from exc
 
 
 def _known(session: Session, received: Received) -> tuple[str, str] | None:
@@ -125,7 +128,7 @@ def _known(session: Session, received: Received) -> tuple[str, str] | None:
 def _place(request: Request, ctx: Context, received: Received) -> tuple[str, str]:
     """Give the bytes their name, and publish them while no transaction is open: that may take long."""
     part = ctx.storage.path(received.key)
-    key = f"datasets/src-{received.sha256[:16]}-{part.stem[:8]}.jsonl"
+    key = f"datasets/src-{received.sha256[:16]}-{part.stem[:8]}"
     part.rename(ctx.storage.make_parent(key))
     try:
         ctx.storage.publish(key)
@@ -144,7 +147,7 @@ def _enter(request: Request, ctx: Context, received: Received, key: str) -> tupl
             dataset = service.create_from_upload(
                 session,
                 ctx.bells,
-                name=received.name or received.filename.removesuffix(".jsonl").removesuffix(".json"),
+                name=received.name or stem(received.filename),
                 filename=received.filename,
                 size=received.size,
                 sha256=received.sha256,

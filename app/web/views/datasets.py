@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from app.core.storage import LocalStorage
-from app.domain.datasets.formats import Row, convert, detect
+from app.domain.datasets.formats import NOT_TRAINED, Row, RowError, convert, detect, merged
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
+from app.domain.datasets.refusals import FormatError
+from app.domain.files.parsing import value_of
+from app.domain.files.reading import look_at, read_records
+from app.domain.files.unpacking import unpacked
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import LIVE, JobState
 from app.web import filters
 from app.web.render import translate as _
 from app.web.render import translate_many
 
-HEAD_BYTES = 256_000
+#: Bytes after which a first look is over.
+HEAD_BYTES = 4_000_000
 FIRST_ROWS = 50
+#: The parts of a canonical row that are lists of turns.
+_LISTS = ("messages", "prompt", "chosen", "rejected", "completion")
 
 
 @dataclass(frozen=True)
@@ -75,10 +83,10 @@ def _sentence(dataset: Dataset) -> str:
         return _("Every line of %(file)s is being read and checked.", file=dataset.filename)
     if dataset.state == DatasetState.FAILED:
         return dataset.error or _("This file could not be read.")
-    rows = translate_many(
-        "%(rows)s conversation", "%(rows)s conversations", dataset.row_count, rows=filters.number(dataset.row_count)
-    )
+    rows = translate_many("%(rows)s row", "%(rows)s rows", dataset.row_count, rows=filters.number(dataset.row_count))
     parts = [_("%(rows)s in %(format)s.", rows=rows, format=_format(dataset))]
+    if dataset.format in NOT_TRAINED:
+        parts.append(_("They are kept as they are; training on preferences is not possible here yet."))
     if reasoned := dataset.stats.get("reasoning_rows", dataset.stats.get("with_reasoning", 0)):
         one, many = "One of them shows its reasoning.", "%(all)s of them show the reasoning before the answer."
         parts.append(translate_many(one, many, reasoned, all=filters.number(reasoned)))
@@ -91,15 +99,28 @@ def _sentence(dataset: Dataset) -> str:
 
 
 def _format(dataset: Dataset) -> str:
-    if dataset.format == "columns":
-        return _("columns (%(names)s)", names=", ".join(dataset.mapping.values()))
-    return _("the chat format (messages)")
+    names = ", ".join(dataset.mapping.values())
+    words = {
+        "messages": _("the chat format (messages)"),
+        "sharegpt": _("ShareGPT's format (conversations)"),
+        "alpaca": _("Alpaca's format (%(names)s)", names=names),
+        "prompt_completion": _("prompts and completions"),
+        "columns": _("columns (%(names)s)", names=names),
+        "text": _("plain text, which is learned as a whole"),
+        "preference": _("preferences (a chosen and a rejected answer)"),
+        "labelled": _("preferences (answers marked good or bad)"),
+    }
+    return words.get(dataset.format, dataset.format)
 
 
 def row_view(number: int, row: Row) -> dict[str, Any]:
-    """A canonical row for the `conversation` macro. Tool calls can hold anything, so they are made plain text."""
-    turns = [turn | {"tool_calls": [_call(call) for call in turn.get("tool_calls") or []]} for turn in row["messages"]]
-    return {"number": number + 1, "messages": turns}
+    """A canonical row for the `row_of_data` macro. Tool calls can hold anything, so they are made plain text."""
+    lists = {name: _turns(row[name]) for name in _LISTS if name in row}
+    return {"number": number + 1} | lists | {name: row[name] for name in ("text", "label") if name in row}
+
+
+def _turns(turns: list[Row]) -> list[Row]:
+    return [turn | {"tool_calls": [_call(call) for call in turn.get("tool_calls") or []]} for turn in turns]
 
 
 def _call(call: object) -> dict[str, dict[str, str]]:
@@ -120,19 +141,33 @@ def first_look(storage: LocalStorage, dataset: Dataset) -> dict[str, Any] | None
     path = storage.ensure(dataset.source_key)
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        lines = [line for line in file.read(HEAD_BYTES).splitlines() if line.strip()][:FIRST_ROWS]
-    good, bad = _try_rows(lines)
-    return {"rows": good[:3], "good": len(good), "bad": bad, "looked": len(lines)}
+    try:
+        values, looked = _first_values(path, dataset.filename)
+        rows = _try_rows(values)
+    except (FormatError, OSError):
+        return None
+    return {"rows": rows[:3], "good": len(rows), "looked": looked}
 
 
-def _try_rows(lines: list[bytes]) -> tuple[list[dict[str, Any]], int]:
-    good: list[dict[str, Any]] = []
-    bad = 0
-    for number, line in enumerate(lines):
-        try:
-            parsed = msgspec.json.decode(line)  # as the intake: what it refuses is counted as bad here too
-            good.append(row_view(number, convert(parsed, *detect(parsed))))
-        except (msgspec.DecodeError, RecursionError, ValueError, TypeError, AttributeError):
-            bad += 1
-    return good, bad
+def _first_values(path: Path, filename: str) -> tuple[list[object], int]:
+    """As the intake reads them: what it refuses is counted as bad here too."""
+    values: list[object] = []
+    looked = 0
+    with unpacked(path) as stream:
+        kind = look_at(stream, filename)
+        for record in islice(read_records(stream, kind), FIRST_ROWS) if kind.shape != "parquet" else ():
+            looked += 1
+            with suppress(RowError):
+                values.append(value_of(record))
+            if stream.position > HEAD_BYTES:
+                break
+    return values, looked
+
+
+def _try_rows(values: list[object]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    kind, mapping = detect(merged(values))
+    for number, value in enumerate(values):
+        with suppress(RowError):
+            rows.append(row_view(number, convert(value, kind, mapping)))
+    return rows

@@ -1,0 +1,140 @@
+"""JSON values one after another, in one array or bare, found without reading the file as a whole.
+
+Only brackets and quotes are looked at; whether a value is sound is found out by whoever parses it. Where brackets do
+not match or a string holds a line break, the value is broken: it ends where the next one seems to begin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from app.domain.datasets.refusals import RowError
+from app.domain.files.lines import BLOCK, skip_bom
+from app.domain.files.records import EXCERPT_BYTES, MAX_ROW, Record, too_long
+from app.domain.files.unpacking import Stream
+
+_STRING = rb'"(?:[^"\\\n]++|\\[^\n])*+"'
+_PLAIN = rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+"
+_WHOLE_STRING = re.compile(_STRING, re.DOTALL)
+_RUN = re.compile(_PLAIN, re.DOTALL)
+_TO_BRACKET = re.compile(_PLAIN + rb"[\[\]{}]", re.DOTALL)
+_OPEN_STRING = re.compile(rb'"(?:[^"\\\n]++|\\[^\n])*+(\n?)', re.DOTALL)
+_SCALAR = re.compile(rb"[^\s,\[\]{}]++")
+_RESUME = re.compile(rb"[\]}]\s*,\s*(?=\{)")
+_GAP = re.compile(rb"[\s,]*+")
+_PAIRS = {ord("}"): ord("{"), ord("]"): ord("[")}
+_MORE = -1
+_CUT_OFF = "The array is not closed: the file seems to be cut off here. Upload it again."
+
+
+class _Values:
+    """What is read and not yet given out, and where in the file it stands."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._buffer = b""
+        self._stack = bytearray()
+        self._broken = False
+        self._ended = False
+        #: The file ended within the last value.
+        self.cut_off = False
+        #: Place of the next byte in the buffer, and of the buffer's first byte in the file.
+        self.at, self._base = 0, stream.position
+
+    @property
+    def offset(self) -> int:
+        """Place of the next byte in the file."""
+        return self._base + self.at
+
+    def _more(self, keep: int) -> None:
+        """Drop what stands before `keep`, and read on: as much again as is there, so that this costs little."""
+        self._buffer, self._base, self.at = self._buffer[keep:], self._base + keep, self.at - keep
+        chunk = self._stream.read(max(BLOCK, len(self._buffer)))
+        self._ended = not chunk
+        self._buffer += chunk
+
+    def gap(self) -> int:
+        """Pass over white space and commas: the next byte, or `_MORE` at the end."""
+        while True:
+            self.at = _end(_GAP, self._buffer, self.at)
+            if self.at < len(self._buffer):
+                return self._buffer[self.at]
+            if self._ended:
+                return _MORE
+            self._more(self.at)
+
+    def value(self) -> tuple[bytes, bool]:
+        """The value that begins here (only its start when it is longer than is taken), and whether it is too long."""
+        self._stack.clear()
+        self._broken = False
+        start, head = self.at, b""
+        while (end := self._step()) == _MORE and not self._ended:
+            if len(self._buffer) - start > MAX_ROW:
+                head = head or self._buffer[start : start + EXCERPT_BYTES]
+                start = self.at
+            start -= (keep := start)
+            self._more(keep)
+        self.cut_off = end == _MORE
+        self.at = len(self._buffer) if self.cut_off else end
+        text = self._buffer[start : self.at]
+        return (head or text[:EXCERPT_BYTES], True) if head or len(text) > MAX_ROW else (text, False)
+
+    def _step(self) -> int:
+        """Go on to the end of the value: where that is, or `_MORE` when the buffer does not hold it."""
+        if self._broken:
+            return self._resume(self.at)
+        if not self._stack and self._buffer[self.at] not in b"{[":
+            return self._scalar()
+        while match := _TO_BRACKET.match(self._buffer, self.at):
+            self.at = match.end()
+            bracket = self._buffer[self.at - 1]
+            if bracket in b"{[":
+                self._stack.append(bracket)
+            elif self._stack.pop() != _PAIRS[bracket]:
+                return self._resume(self.at - 1)
+            if not self._stack:
+                return self.at
+        self.at = _end(_RUN, self._buffer, self.at)
+        opened = _OPEN_STRING.match(self._buffer, self.at)
+        return self._resume(self.at) if opened and opened[1] else _MORE
+
+    def _scalar(self) -> int:
+        if self._buffer[self.at] == ord('"') and (string := _WHOLE_STRING.match(self._buffer, self.at)):
+            return string.end()
+        end = max(self.at + 1, _end(_SCALAR, self._buffer, self.at))
+        return end if end < len(self._buffer) else _MORE
+
+    def _resume(self, at: int) -> int:
+        """Where a broken value ends: after the next bracket that is followed by a comma and another object."""
+        self._broken = True
+        found = _RESUME.search(self._buffer, at)
+        if found:
+            self._broken = False
+            self._stack.clear()
+            return found.start() + 1
+        self.at = max(at, len(self._buffer) - BLOCK)
+        return _MORE
+
+
+def _end(pattern: re.Pattern[bytes], buffer: bytes, at: int) -> int:
+    match = pattern.match(buffer, at)
+    return match.end() if match else at
+
+
+def read_values(stream: Stream) -> Iterator[Record]:
+    """Each value; `number` counts them from 1. What follows the end of an array is told like a value."""
+    skip_bom(stream)
+    values = _Values(stream)
+    number, in_array = 0, values.gap() == ord("[")
+    values.at += in_array
+    while (byte := values.gap()) != _MORE:
+        if in_array and byte == ord("]"):
+            in_array = False
+            values.at += 1
+            continue
+        number, offset = number + 1, values.offset
+        raw, long = values.value()
+        yield Record(number, offset, raw, error=too_long() if long else None)
+    if in_array and not values.cut_off:
+        yield Record(number + 1, values.offset, b"", error=RowError("cut_off", _CUT_OFF))
