@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -136,6 +137,7 @@ class Workspace:
             return
         source = self._ctx.storage.ensure(self._rows_key)
         train, validation = self.path / specs.TRAIN_ROWS, self.path / specs.VALIDATION_ROWS
+        (self.path / specs.HELD_OUT).write_text(json.dumps(sorted(self._held_out)), encoding="utf-8")
         with source.open("rb") as lines, train.open("wb") as keep, validation.open("wb") as hold:
             for number, line in enumerate(lines):
                 if stop.is_set():

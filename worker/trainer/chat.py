@@ -152,6 +152,8 @@ def chat_of(tokenizer: Any, stop_ids: tuple[int, ...] = ()) -> Chat:
     if not tokenizer.chat_template:
         tokenizer.chat_template = PLAIN_TEMPLATE
     ensure_pad_token(tokenizer)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     control = _control_tokens(tokenizer)
     end = _end_of_turn(tokenizer, control)
     ensure_pad_differs(tokenizer, end)

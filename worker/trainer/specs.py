@@ -12,6 +12,8 @@ from worker.trainer.protocol import JOB_FILE
 
 TRAIN_ROWS = "train.jsonl"
 VALIDATION_ROWS = "validation.jsonl"
+#: 0-based numbers that the rows of the second file have in the data set.
+HELD_OUT = "held_out.json"
 ADAPTER_DIR = "adapter"
 CHECKPOINTS_DIR = "checkpoints"
 

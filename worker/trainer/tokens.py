@@ -1,23 +1,28 @@
 """Canonical rows to `input_ids` and `labels`: the one function behind both engines and the audit.
 
 The conversation is rendered once and tokenised once; the assistant's turns, found in the characters of the text
-(`turns.py`), become labels by the tokens' offsets.
+(`turns.py`), become labels by the tokens' places. `encode` does one row, `encode_many` the same on several cores.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
-from dataclasses import dataclass
-from itertools import pairwise
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from typing import Any, Protocol
 
 from worker.trainer.chat import Chat, TemplateRefused
 from worker.trainer.rows import Message, Row, split_reasoning
-from worker.trainer.turns import RowProblem, Turn, render_turns
+from worker.trainer.turns import Rendered, RowProblem, Turn, render_turns
 
-__all__ = ["IGNORED", "Encoded", "RowProblem", "encode"]
+__all__ = ["IGNORED", "Encoded", "RowProblem", "encode", "encode_many"]
 
 IGNORED = -100
+_BATCH = 32
 Offset = tuple[int, int]
 
 
@@ -28,6 +33,7 @@ class Encoded:
     input_ids: list[int]
     labels: list[int]
     text: str
+    #: Each token's characters in `text`; left out by `encode_many`.
     offsets: list[Offset]
     #: Tokens before the row was cut to the longest length allowed.
     full_length: int
@@ -43,24 +49,73 @@ class Encoded:
 
 def encode(row: Row, chat: Chat, max_seq_length: int = 0) -> Encoded:
     """Tokenise one row, cut at its end to `max_seq_length` tokens (0: whole). Raises `RowProblem`."""
+    prepared = _prepare(row, chat)
+    tokens, back = _tokenise([prepared.rendered.text], chat)[0]
+    encoded = _finish(prepared, tokens, back, chat, with_offsets=True)
+    if not max_seq_length:
+        return encoded
+    ids, labels, offsets = encoded.input_ids, encoded.labels, encoded.offsets
+    cut = slice(0, max_seq_length)
+    rest = (encoded.text, offsets[cut], encoded.full_length, encoded.reasoning, encoded.changed)
+    return Encoded(ids[cut], labels[cut], *rest)
+
+
+def encode_many(rows: Iterable[Row], chat: Chat, threads: int) -> Iterator[Encoded | RowProblem]:
+    """`encode` for each of `rows`, in their order; a few batches are in memory at a time, without offsets.
+
+    Tokenising and reading back leave the interpreter free, so that `threads` of them run beside the rest.
+    """
+    waiting: deque[tuple[list[_Prepared | RowProblem], Future[list[_Read]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        source = iter(rows)
+        while batch := list(islice(source, _BATCH)):
+            prepared = [_prepared(row, chat) for row in batch]
+            texts = [each.rendered.text for each in prepared if isinstance(each, _Prepared)]
+            waiting.append((prepared, pool.submit(_tokenise, texts, chat)))
+            if len(waiting) > threads + 1:
+                yield from _finished(*waiting.popleft(), chat)
+        while waiting:
+            yield from _finished(*waiting.popleft(), chat)
+
+
+def _finished(
+    batch: list[_Prepared | RowProblem], tokenised: Future[list[_Read]], chat: Chat
+) -> Iterator[Encoded | RowProblem]:
+    found = iter(tokenised.result())
+    for each in batch:
+        if isinstance(each, RowProblem):
+            yield each
+            continue
+        try:
+            yield _finish(each, *next(found), chat, with_offsets=False)
+        except RowProblem as problem:
+            yield problem
+
+
+# --- a row to its text --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    rendered: Rendered
+    reasoning: bool
+
+
+def _prepared(row: Row, chat: Chat) -> _Prepared | RowProblem:
+    try:
+        return _prepare(row, chat)
+    except RowProblem as problem:
+        return problem
+
+
+def _prepare(row: Row, chat: Chat) -> _Prepared:
     messages = [_tidy(message) for message in chat.fit(row["messages"])]
     _refuse_control_tokens(messages, chat)
     try:
         rendered = render_turns(messages, row.get("tools"), chat)
     except TemplateRefused as exc:
         raise RowProblem("template_refused", f"The model's chat template refuses this conversation: {exc}") from exc
-    ids, offsets = _tokenise(rendered.text, rendered.turns, chat)
-    labels = _label(ids, offsets, rendered.turns, chat)
-    cut = slice(0, max_seq_length or None)
-    return Encoded(
-        input_ids=ids[cut],
-        labels=labels[cut],
-        text=rendered.text,
-        offsets=offsets[cut],
-        full_length=len(ids),
-        reasoning=any(message.get("reasoning") for message in messages),
-        changed=rendered.changed,
-    )
+    return _Prepared(rendered, any(message.get("reasoning") for message in messages))
 
 
 def _tidy(message: Message) -> Message:
@@ -84,37 +139,89 @@ def _refuse_control_tokens(messages: list[Message], chat: Chat) -> None:
 # --- characters to tokens -----------------------------------------------------------------------
 
 
-def _tokenise(text: str, turns: list[Turn], chat: Chat) -> tuple[list[int], list[Offset]]:
-    ids, offsets = _pieces([text], chat)
-    starts = [start for start, _ in offsets]
-    if any(_merges(turn.start, starts, offsets) for turn in turns):
-        cuts = sorted({0, len(text), *(turn.start for turn in turns)})
-        ids, offsets = _pieces([text[a:b] for a, b in pairwise(cuts)], chat)
-    back = chat.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if not _same_text(back, text):
-        raise RowProblem("decode_differs", "The model's tokenizer can't write this text: it comes back changed.")
-    return ids, offsets
+class _Tokens(Protocol):
+    """A text in tokens, and where its characters are."""
+
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def offsets(self) -> list[Offset]: ...
+    def first_at(self, position: int) -> int:
+        """Index of the first token that begins at `position` or after it."""
+
+    def merges(self, position: int) -> bool:
+        """A token reaches over `position`."""
 
 
-def _merges(position: int, starts: list[int], offsets: list[Offset]) -> bool:
-    """A token reaches over `position`: the prompt's end and the answer's first characters as one.
+@dataclass
+class _Whole:
+    """What the tokenizer says of a text; asked for single places, for a list of all offsets takes longer."""
 
-    The model never reads that token when it is asked, so such a text is tokenised in pieces.
-    """
-    at = bisect_left(starts, position) - 1
-    return at >= 0 and offsets[at][1] > position
+    encoding: Any
+    length: int
+    ids: list[int]
+
+    @property
+    def offsets(self) -> list[Offset]:
+        return list(self.encoding.offsets)
+
+    def first_at(self, position: int) -> int:
+        while position < self.length:
+            token = self.encoding.char_to_token(position)
+            if token is None:  # a space that belongs to no token's characters
+                position += 1
+            elif self.encoding.token_to_chars(token)[0] >= position:
+                return int(token)
+            else:
+                position = max(position + 1, self.encoding.token_to_chars(token)[1])
+        return len(self.ids)
+
+    def merges(self, position: int) -> bool:
+        token = self.encoding.char_to_token(position) if position < self.length else None
+        return token is not None and self.encoding.token_to_chars(token)[0] < position
 
 
-def _pieces(texts: list[str], chat: Chat) -> tuple[list[int], list[Offset]]:
+@dataclass
+class _Pieces:
+    """A text that was tokenised in pieces."""
+
+    ids: list[int]
+    offsets: list[Offset]
+    _starts: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._starts = [start for start, _ in self.offsets]
+
+    def first_at(self, position: int) -> int:
+        return bisect_left(self._starts, position)
+
+    def merges(self, position: int) -> bool:
+        at = self.first_at(position) - 1
+        return at >= 0 and self.offsets[at][1] > position
+
+
+_Read = tuple[_Tokens, str]
+
+
+def _tokenise(texts: list[str], chat: Chat) -> list[_Read]:
+    """Each text in tokens, and what reading them back gives."""
+    backend = chat.tokenizer.backend_tokenizer
+    found = backend.encode_batch(texts, add_special_tokens=False)
+    ids = [each.ids for each in found]
+    back = backend.decode_batch(ids, skip_special_tokens=False)
+    return [(_Whole(a, len(b), c), d) for a, b, c, d in zip(found, texts, ids, back, strict=True)]
+
+
+def _in_pieces(text: str, turns: list[Turn], chat: Chat) -> _Read:
+    """The prompt's end and the answer's first characters as one token: the model never reads that when it is asked."""
+    cuts = sorted({0, len(text), *(turn.start for turn in turns)})
     ids: list[int] = []
     offsets: list[Offset] = []
-    base = 0
-    for text in texts:
-        found = chat.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids += found["input_ids"]
-        offsets += [(base + a, base + b) for a, b in found["offset_mapping"]] if base else found["offset_mapping"]
-        base += len(text)
-    return ids, offsets
+    for start, end in pairwise(cuts):
+        tokens, _ = _tokenise([text[start:end]], chat)[0]
+        ids += tokens.ids
+        offsets += [(start + a, start + b) for a, b in tokens.offsets]
+    return _Pieces(ids, offsets), chat.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def _same_text(back: str, text: str) -> bool:
@@ -125,13 +232,33 @@ def _same_text(back: str, text: str) -> bool:
     return plain[0] == plain[1]
 
 
-def _label(ids: list[int], offsets: list[Offset], turns: list[Turn], chat: Chat) -> list[int]:
+# --- tokens to labels ---------------------------------------------------------------------------
+
+
+def _finish(prepared: _Prepared, tokens: _Tokens, back: str, chat: Chat, *, with_offsets: bool) -> Encoded:
+    text, turns = prepared.rendered.text, prepared.rendered.turns
+    if any(tokens.merges(turn.start) for turn in turns):
+        tokens, back = _in_pieces(text, turns, chat)
+    if not _same_text(back, text):
+        raise RowProblem("decode_differs", "The model's tokenizer can't write this text: it comes back changed.")
+    return Encoded(
+        input_ids=tokens.ids,
+        labels=_label(tokens, turns, chat),
+        text=text,
+        offsets=tokens.offsets if with_offsets else [],
+        full_length=len(tokens.ids),
+        reasoning=prepared.reasoning,
+        changed=prepared.rendered.changed,
+    )
+
+
+def _label(tokens: _Tokens, turns: list[Turn], chat: Chat) -> list[int]:
+    ids = tokens.ids
     labels = [IGNORED] * len(ids)
-    starts = [start for start, _ in offsets]
     for turn in turns:
-        end = _end_of(turn, ids, starts, chat)
+        end = _end_of(turn, tokens, chat)
         if turn.supervised:
-            first = bisect_left(starts, turn.start)
+            first = tokens.first_at(turn.start)
             labels[first : end + 1] = ids[first : end + 1]
     return labels
 
@@ -140,9 +267,9 @@ def _closes(token: int, chat: Chat) -> bool:
     return token == chat.end_of_turn or token in chat.control_ids
 
 
-def _end_of(turn: Turn, ids: list[int], starts: list[int], chat: Chat) -> int:
+def _end_of(turn: Turn, tokens: _Tokens, chat: Chat) -> int:
     """Index of the token that closes `turn`: the end-of-turn token, or what the template closes earlier turns with."""
-    first, stop = bisect_left(starts, turn.content_end), bisect_left(starts, turn.stop)
+    ids, first, stop = tokens.ids, tokens.first_at(turn.content_end), tokens.first_at(turn.stop)
     control = [k for k in range(first, stop) if _closes(ids[k], chat)] or _just_after(stop, ids, chat)
     if control and not turn.plain:
         return next((k for k in control if ids[k] == chat.end_of_turn), control[-1])
@@ -161,4 +288,4 @@ def _just_after(stop: int, ids: list[int], chat: Chat) -> list[int]:
 
 
 def _says(ids: list[int], chat: Chat) -> bool:
-    return bool(chat.tokenizer.decode(ids).strip())
+    return bool(ids) and bool(chat.tokenizer.decode(ids).strip())

@@ -35,6 +35,92 @@ class SampleToken(_Part):
     supervised: bool
 
 
+class Cut(_Part):
+    """What a longest length would cost: rows that are cut, tokens that go, rows then left with nothing to learn."""
+
+    length: int
+    rows: int
+    tokens: int
+    nothing_left: int
+
+
+class Spread(_Part):
+    """Lengths in tokens: of a tenth of the rows at most `p10`, of half `p50`, and so on."""
+
+    p10: int
+    p50: int
+    p90: int
+    p99: int
+    max: int
+
+
+class SystemPrompt(_Part):
+    """The beginning of a system prompt, secrets masked, and how many rows have it."""
+
+    text: str
+    rows: int
+
+
+class SystemPrompts(_Part):
+    """How much the system prompts vary."""
+
+    rows_without: int
+    distinct: int
+    common: tuple[SystemPrompt, ...]
+
+
+class Language(_Part):
+    """ISO 639 code, and rows of those looked at."""
+
+    code: str
+    rows: int
+
+
+class RoleFinding(_Part):
+    """Conversations whose turns are in an odd order."""
+
+    code: str
+    rows: int
+    first_row: int
+
+
+class SecretExample(_Part):
+    """Where a secret stands, and its first two characters."""
+
+    row: int
+    masked: str
+
+
+class SecretFinding(_Part):
+    """Something of `kind` that a model should not learn by heart."""
+
+    kind: str
+    rows: int
+    found: int
+    examples: tuple[SecretExample, ...]
+
+
+class Pair(_Part):
+    """Two rows that are nearly the same."""
+
+    row: int
+    like: int
+
+
+class Copies(_Part):
+    """Rows that repeat others."""
+
+    #: Training rows that repeat an earlier one word for word, and those that nearly do.
+    exact: int
+    near: int
+    #: Held-out rows that also stand in the training rows, and those that nearly do.
+    leaked: int
+    nearly_leaked: int
+    #: Rows that were compared for being nearly the same; the rest were too many, or too short.
+    compared: int
+    examples: tuple[Pair, ...]
+
+
 class AuditReport(_Part):
     """The whole set, tokenised by the function that training uses. Lengths are in tokens."""
 
@@ -42,9 +128,6 @@ class AuditReport(_Part):
     validation_rows: int
     tokens_total: int
     supervised_total: int
-    p50: int
-    p99: int
-    max: int
     histogram: tuple[Bin, ...]
     #: The length that `cut_rows` and `cut_tokens` were counted with.
     max_seq_length: int
@@ -64,10 +147,16 @@ class AuditReport(_Part):
     template_note: str
     problems: tuple[RowFinding, ...]
     problem_counts: dict[str, int]
-    #: Training rows that repeat an earlier one word for word.
-    duplicates: int
-    #: Validation rows that also stand in the training rows.
-    leakage: int
+    cuts: tuple[Cut, ...]
+    row_lengths: Spread
+    learned_lengths: Spread
+    copies: Copies
+    system_prompts: SystemPrompts
+    #: Of `languages_looked_at` rows, spread over the whole set.
+    languages: tuple[Language, ...]
+    languages_looked_at: int
+    roles: tuple[RoleFinding, ...]
+    secrets: tuple[SecretFinding, ...]
     sample: tuple[tuple[SampleToken, ...], ...]
 
     @property
