@@ -62,7 +62,7 @@ def test_everything_wrong_with_a_set_is_counted(tmp_path: Path, tiny_model: Path
     assert report.system_prompts.rows_without == 5
     assert report.roles[0].code == "ends_with_question"
     assert report.roles[0].first_row == 22
-    asked = next(cut for cut in report.cuts if cut.length == 100)
+    asked = report.cut(100)
     assert (asked.rows, asked.tokens, asked.nothing_left) == (2, report.cut_tokens, 1)
     assert report.proposed_max_seq_length % 64 == 0
     assert report.bad_rows == 3

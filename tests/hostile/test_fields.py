@@ -32,7 +32,7 @@ NAMES = {
 MAILS = {"recipients", "sender"}
 IDS = {
     "adapter_of", "artifact_id", "before", "browser_id", "dataset", "dataset_id", "further", "job_id", "less", "like",
-    "message_id", "token_id", "user_id", "who",
+    "message_id", "token_id", "user_id", "validation_dataset", "who",
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {

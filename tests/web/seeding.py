@@ -11,12 +11,12 @@ from sqlmodel import Session
 
 from app.core.context import Context
 from app.core.db import utcnow
+from app.domain.datasets import audits
 from app.domain.datasets import service as datasets
 from app.domain.datasets.audit import (
     AuditReport,
     Bin,
     Copies,
-    Cut,
     Language,
     Pair,
     RoleFinding,
@@ -150,7 +150,8 @@ REPORT = AuditReport(
     template_note="",
     problems=(),
     problem_counts={},
-    cuts=(Cut(length=64, rows=3, tokens=9, nothing_left=0),),
+    length_counts=((40, 15), (60, 2), (67, 3)),
+    first_counts=((20, 20),),
     row_lengths=Spread(p10=20, p50=45, p90=58, p99=60, max=61),
     learned_lengths=Spread(p10=8, p50=20, p90=28, p99=30, max=31),
     copies=Copies(exact=1, near=1, leaked=0, nearly_leaked=0, compared=20, examples=(Pair(row=7, like=3),)),
@@ -165,7 +166,7 @@ REPORT = AuditReport(
 
 def audit(session: Session, ctx: Context, dataset_id: int) -> Job:
     """A finished audit for the bundled model."""
-    job = datasets.request_audit(session, ctx.bells, dataset_id, BUNDLED)
+    job = audits.request_audit(session, ctx.bells, dataset_id, BUNDLED)
     end(session, job, result=REPORT.model_dump(mode="json"))
     return job
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.datasets.audit import MAX_PROBLEMS, AuditReport, Bin, Cut, RowFinding, SampleToken, Spread
+from app.domain.datasets.audit import MAX_PROBLEMS, AuditReport, Bin, RowFinding, SampleToken, Spread
 from worker.audit.copies import CopyFinder
 from worker.audit.languages import LanguageCounter
 from worker.audit.secrets import SecretCounter
@@ -33,8 +33,6 @@ _SAMPLES = 2
 _SAMPLE_TOKENS = 600
 _BEAT = 500
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
-#: Lengths whose cost is told, besides the one that is asked for and the one proposed.
-_LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 
 _FOLDED = (
     "This model has no place for a system message: it goes before the first user message, here and in the answers."
@@ -51,7 +49,7 @@ _COMPLETED = (
 
 @dataclass
 class _Count:
-    """`first` and `last`: index of a good row's first and last supervised token; without one, its length and 0."""
+    """Of each good row; `first`: the index of its first supervised token, where it has one."""
 
     lengths: array[int] = field(default_factory=lambda: array("l"))
     learned: array[int] = field(default_factory=lambda: array("l"))
@@ -152,11 +150,12 @@ def _note(problem: RowProblem, number: int, count: _Count) -> None:
 def _add(encoded: Encoded, chat: Chat, count: _Count) -> None:
     labels = encoded.labels
     learned = len(labels) - labels.count(IGNORED)
-    first = next((k for k, label in enumerate(labels) if label != IGNORED), encoded.full_length)
+    first = next((k for k, label in enumerate(labels) if label != IGNORED), None)
     last = next((label for label in reversed(labels) if label != IGNORED), None)
     count.lengths.append(encoded.full_length)
     count.learned.append(learned)
-    count.first.append(first)
+    if first is not None:
+        count.first.append(first)
     count.ended += last is not None and last == chat.end_of_turn
     count.reasoning += encoded.reasoning
     count.kept += encoded.changed and encoded.reasoning
@@ -177,11 +176,10 @@ def _sample(encoded: Encoded) -> tuple[SampleToken, ...]:
 
 def _report(count: _Count, looks: _Looks, rows: tuple[int, int], length: tuple[int, int], chat: Chat) -> AuditReport:
     """`rows` are those to train on and those held out; `length` is the one counted with and the one proposed."""
-    lengths, first = np.array(count.lengths, np.int64), np.array(count.first, np.int64)
+    lengths = np.array(count.lengths, np.int64)
     limit, proposed = length
     notes = [_FOLDED] * chat.folds_system + [_KEPT] * (count.kept > 0) + [_COMPLETED] * (count.completed > 0)
-    asked = _cut(limit, lengths, first)
-    return AuditReport(
+    counted = AuditReport(
         rows=rows[0],
         validation_rows=rows[1],
         tokens_total=int(lengths.sum()),
@@ -189,9 +187,9 @@ def _report(count: _Count, looks: _Looks, rows: tuple[int, int], length: tuple[i
         histogram=_histogram(count.lengths),
         max_seq_length=limit,
         proposed_max_seq_length=proposed,
-        cut_rows=asked.rows,
-        cut_tokens=asked.tokens,
-        nothing_supervised=asked.nothing_left,
+        cut_rows=0,
+        cut_tokens=0,
+        nothing_supervised=0,
         end_of_turn_supervised=count.ended / max(1, len(lengths)),
         end_of_turn=chat.end_of_turn_text,
         reasoning_rows=count.reasoning,
@@ -200,7 +198,8 @@ def _report(count: _Count, looks: _Looks, rows: tuple[int, int], length: tuple[i
         template_note=" ".join(notes),
         problems=tuple(count.problems),
         problem_counts=dict(count.codes.most_common()),
-        cuts=tuple(_cut(each, lengths, first) for each in sorted({*_LENGTHS, limit, proposed})),
+        length_counts=_counts(count.lengths),
+        first_counts=_counts(count.first),
         row_lengths=_spread(lengths),
         learned_lengths=_spread(np.array(count.learned, np.int64)),
         copies=looks.copies.found(),
@@ -211,12 +210,11 @@ def _report(count: _Count, looks: _Looks, rows: tuple[int, int], length: tuple[i
         secrets=looks.secrets.found(),
         sample=tuple(count.samples),
     )
+    return counted.at(limit)
 
 
-def _cut(limit: int, lengths: NDArray[np.int64], first: NDArray[np.int64]) -> Cut:
-    over = np.maximum(lengths - limit, 0)
-    nothing = int((first >= np.minimum(limit, lengths)).sum())
-    return Cut(length=limit, rows=int((over > 0).sum()), tokens=int(over.sum()), nothing_left=nothing)
+def _counts(values: array[int]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted(Counter(values).items()))
 
 
 def _spread(lengths: NDArray[np.int64]) -> Spread:

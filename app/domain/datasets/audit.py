@@ -129,7 +129,7 @@ class AuditReport(_Part):
     tokens_total: int
     supervised_total: int
     histogram: tuple[Bin, ...]
-    #: The length that `cut_rows` and `cut_tokens` were counted with.
+    #: The length that `cut_rows`, `cut_tokens` and `nothing_supervised` were counted with.
     max_seq_length: int
     #: Covers 99 % of the rows; a multiple of 64, at most 2048.
     proposed_max_seq_length: int
@@ -147,7 +147,9 @@ class AuditReport(_Part):
     template_note: str
     problems: tuple[RowFinding, ...]
     problem_counts: dict[str, int]
-    cuts: tuple[Cut, ...]
+    #: How many rows have which length, and for how many which token is the first that is learned.
+    length_counts: tuple[tuple[int, int], ...]
+    first_counts: tuple[tuple[int, int], ...]
     row_lengths: Spread
     learned_lengths: Spread
     copies: Copies
@@ -158,6 +160,37 @@ class AuditReport(_Part):
     roles: tuple[RoleFinding, ...]
     secrets: tuple[SecretFinding, ...]
     sample: tuple[tuple[SampleToken, ...], ...]
+
+    def cut(self, length: int) -> Cut:
+        """What a longest length of `length` tokens costs."""
+        over = [(size - length, rows) for size, rows in self.length_counts if size > length]
+        learns = sum(rows for first, rows in self.first_counts if first < length)
+        good = sum(rows for _, rows in self.length_counts)
+        tokens = sum(size * rows for size, rows in over)
+        return Cut(length=length, rows=sum(rows for _, rows in over), tokens=tokens, nothing_left=good - learns)
+
+    def at(self, length: int) -> AuditReport:
+        """The same report with rows cut at `length` tokens; 0: at the length proposed."""
+        cut = self.cut(length or self.proposed_max_seq_length)
+        counted = {"cut_rows": cut.rows, "cut_tokens": cut.tokens, "nothing_supervised": cut.nothing_left}
+        return self.model_copy(update=counted | {"max_seq_length": cut.length})
+
+    @property
+    def good_rows(self) -> int:
+        """Rows that can be trained on."""
+        return sum(rows for _, rows in self.length_counts)
+
+    @property
+    def proposed_epochs(self) -> int:
+        """Few rows are read several times; with many, one pass says it all and more of them is learned by heart."""
+        return 3 if self.good_rows < 1_000 else 2 if self.good_rows < 10_000 else 1
+
+    @property
+    def proposed_batch(self) -> int:
+        """Rows a step: small enough for a few dozen steps, large enough for a calm gradient."""
+        return next(
+            (batch for most, batch in ((64, 2), (200, 4), (2_000, 8), (20_000, 16)) if self.good_rows <= most), 32
+        )
 
     @property
     def bad_rows(self) -> int:

@@ -20,7 +20,7 @@ from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import Question
 from app.domain.jobs.models import Job
-from app.domain.jobs.states import LIVE, JobKind, JobState
+from app.domain.jobs.states import LIVE, JobKind
 from app.domain.users.scoping import actor_of, everybody
 
 
@@ -103,8 +103,9 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
 
 
 def _refuse_if_used(session: Session, dataset_id: int) -> None:
+    held_out = sa.cast(col(Job.config)["validation_dataset"].as_string(), sa.String) == str(dataset_id)
     used = select(Job).where(
-        Job.subject_id == dataset_id,
+        sa.or_(col(Job.subject_id) == dataset_id, held_out),
         Job.kind == JobKind.TRAIN,
         col(Job.state).in_(list(LIVE)),
         col(Job.deleted_at).is_(None),
@@ -187,30 +188,6 @@ def _question_of(row: Row) -> Question | None:
     if not user or len(user) > 2_000 or len(system) > 4_000:
         return None
     return Question(prompt=user, system=system, expected=answer[:20_000])
-
-
-def request_audit(
-    session: Session, bells: Bells, dataset_id: int, base_model: str, revision: str = "", max_seq_length: int = 0
-) -> Job:
-    """The audit of a data set for a model: the one that is there, or a new job."""
-    dataset = get_dataset(session, dataset_id)
-    if dataset.state != DatasetState.READY:
-        raise ConflictError("The data set is not ready yet.")
-    known = find_audit(session, dataset_id, base_model, revision, max_seq_length)
-    if known is not None and known.state not in (JobState.FAILED, JobState.CANCELLED):
-        return known
-    config = {"base_model": base_model, "revision": revision, "max_seq_length": max_seq_length}
-    name = f"{dataset.name} · {base_model}"
-    return jobs.enqueue(session, bells, kind=JobKind.AUDIT, subject_id=dataset_id, name=name, config=config)
-
-
-def find_audit(
-    session: Session, dataset_id: int, base_model: str, revision: str = "", max_seq_length: int = 0
-) -> Job | None:
-    """The newest audit of this data set for this model and length."""
-    config = {"base_model": base_model, "revision": revision, "max_seq_length": max_seq_length}
-    audits = jobs.list_jobs(session, kinds=(JobKind.AUDIT,), subject_id=dataset_id, limit=200)
-    return next((job for job in audits if job.config == config), None)
 
 
 def store_problem(session: Session, dataset_id: int, problem: dict[str, Any]) -> None:

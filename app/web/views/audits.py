@@ -84,17 +84,19 @@ class AuditView:
         ]
 
 
-def audit_view(job: Job) -> AuditView:
-    """The audit of a job row; a report of an older version counts as none."""
+def audit_view(job: Job, max_seq_length: int = 0) -> AuditView:
+    """The audit of a job row, rows cut at `max_seq_length`; a report of an older version counts as none."""
     report = None
     if job.state == JobState.SUCCEEDED:
         try:
-            report = AuditReport.model_validate(job.result)
+            report = AuditReport.model_validate(job.result).at(max_seq_length)
         except ValidationError:
             report = None
     return AuditView(job, str(job.config.get("base_model", "")), report, warnings_of(report) if report else [])
 
 
+#: Lengths whose cost is told, besides the one that is asked for and the one proposed.
+_LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 Facts = list[tuple[str, str]]
 
 
@@ -116,9 +118,10 @@ def _lengths(report: AuditReport) -> Facts:
 
 
 def _cuts(report: AuditReport) -> Facts:
+    lengths = sorted({*_LENGTHS, report.max_seq_length, report.proposed_max_seq_length})
     return [
         (_tokens(cut.length), _("%(a)s rows, %(b)s tokens", a=filters.number(cut.rows), b=filters.number(cut.tokens)))
-        for cut in report.cuts
+        for cut in map(report.cut, lengths)
         if cut.rows or cut.length == report.max_seq_length
     ]
 
