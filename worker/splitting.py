@@ -7,8 +7,10 @@ import json
 import shutil
 import threading
 from array import array
+from itertools import islice
 from pathlib import Path
 
+from app.domain.datasets.audits import ROWS_AT_ONCE
 from app.domain.datasets.split import Split, validation_rows, without_copies
 from worker.trainer import specs
 
@@ -29,6 +31,12 @@ def write_split(rows: Path, held_out: Path | None, split: Split, folder: Path, s
             if stop.is_set():
                 return
             (hold if number in held else keep).write(line.rstrip(b"\r\n") + b"\n")
+
+
+def write_few(rows: Path, first: int, folder: Path) -> None:
+    """The rows from number `first` (0-based) on that are to be looked at."""
+    with rows.open("rb") as lines, (folder / specs.TRAIN_ROWS).open("wb") as few:
+        few.writelines(islice(lines, first, first + ROWS_AT_ONCE))
 
 
 def _keys(rows: Path, stop: threading.Event) -> array[int]:

@@ -24,7 +24,7 @@ from app.domain.jobs.states import JobKind
 from app.domain.models.allowances import code_at
 from app.domain.models.catalogue import find, roots_of
 from app.domain.secrets.service import HUB_TOKEN, get_secret
-from worker.splitting import write_split
+from worker.splitting import write_few, write_split
 from worker.trainer import specs
 
 
@@ -145,6 +145,9 @@ class Workspace:
         """The rows of a training or an audit, split. It may take minutes, so no session is open meanwhile."""
         if not self._rows_key:
             return
+        if "rows_from" in self._job.config:
+            write_few(self._ctx.storage.ensure(self._rows_key), self._job.config["rows_from"], self.path)
+            return
         held = self._ctx.storage.ensure(self._held_key) if self._held_key else None
         write_split(self._ctx.storage.ensure(self._rows_key), held, self._split, self.path, stop)
 
@@ -161,7 +164,7 @@ class Workspace:
         dataset = datasets.get_dataset(self._session, self._job.subject_id)
         self._take_rows(dataset)
         model = self._model(wish["base_model"], wish["revision"])
-        return specs.AuditSpec(model=model)
+        return specs.AuditSpec(model=model, rows_from=wish.get("rows_from"))
 
     def _training(self) -> tuple[Job, TrainConfig]:
         training = jobs.get_job(self._session, self._job.subject_id)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.datasets.audit import AuditReport
+from app.domain.datasets.audit import AuditReport, RowsReport
 from tests.audit.test_audit import audit_job, said
+from tests.tiny_model import write_rows
 from tests.trainer.jobs import finish, of, succeeded
 from worker.audit.copies import CopyFinder
 from worker.audit.languages import LanguageCounter
@@ -19,6 +20,7 @@ from worker.audit.secrets import SecretCounter, find_secrets, is_card, masked, w
 from worker.audit.turns import SystemCounter, odd_orders
 from worker.trainer.protocol import Result
 from worker.trainer.rows import Row
+from worker.trainer.specs import AuditSpec, ModelSpec, write_spec
 
 WORDS = ("the", "of", "and", "to", "in", "is", "was", "he", "for", "it", "with", "as", "his", "on", "be", "at")
 
@@ -172,3 +174,18 @@ def test_planted_secrets_are_counted_and_stand_nowhere(tmp_path: Path, tiny_mode
     }  # fmt: skip
     told = (tmp_path / "events.jsonl").read_text() + (tmp_path / "output.txt").read_text()
     assert [secret for secret in planted if secret in told] == []
+
+
+@pytest.mark.slow
+def test_a_few_rows_are_shown_as_training_has_them(tmp_path: Path, tiny_model: Path) -> None:
+    write_rows(tmp_path / "train.jsonl", [said("Say red.", "red öß 😀"), said("a", "b<|im_end|>")])
+    model = ModelSpec(base_model=str(tiny_model), model_cache=tmp_path / "models", offline=True)
+    write_spec(tmp_path, AuditSpec(model=model, rows_from=20))
+    found = finish(tmp_path, "audit")
+    first, second = RowsReport.model_validate(of(found, Result)[0].payload).rows
+    assert (first.number, second.number) == (21, 22)
+    text = "<|im_start|>user\nSay red.<|im_end|>\n<|im_start|>assistant\nred öß 😀<|im_end|>\n"
+    assert "".join(first.tokens) == text
+    assert "".join(token for a, b in first.learned for token in first.tokens[a:b]) == "red öß 😀<|im_end|>"
+    assert first.full_length == len(first.tokens)
+    assert "<|im_end|>" in second.problem

@@ -50,6 +50,7 @@ CHOICES = {
     "where",
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared",
+    "length", "number",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
 #: Settings hold addresses and folders too: whoever sets them owns the machine, so they are taken as they are.

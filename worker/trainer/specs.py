@@ -78,6 +78,8 @@ class AuditSpec(_Spec):
     model: ModelSpec
     #: Rows longer than this are counted as cut; 0: proposes a length instead.
     max_seq_length: int = 0
+    #: Nothing is counted: the few rows in the folder, of which the first has this 0-based number, are shown in tokens.
+    rows_from: int | None = None
 
 
 class AskedQuestion(_Spec):

@@ -121,6 +121,24 @@ class Copies(_Part):
     examples: tuple[Pair, ...]
 
 
+class TokenRow(_Part):
+    """A row as training has it: each token's text, and which stretches are learned, as (first, one past the last)."""
+
+    number: int
+    tokens: tuple[str, ...] = ()
+    learned: tuple[tuple[int, int], ...] = ()
+    #: Tokens of the whole row; `tokens` may hold only the first of them.
+    full_length: int = 0
+    #: Why it will not be trained on.
+    problem: str = ""
+
+
+class RowsReport(_Part):
+    """A few rows in tokens."""
+
+    rows: tuple[TokenRow, ...]
+
+
 class AuditReport(_Part):
     """The whole set, tokenised by the function that training uses. Lengths are in tokens."""
 
