@@ -24,6 +24,7 @@ from app.web.limits import Limits
 from app.web.pages import (
     account,
     artifacts,
+    dataset_rows,
     datasets,
     health,
     home,
@@ -80,6 +81,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         account,
         stream,
         home,
+        dataset_rows,
         datasets,
         new_job,
         job_list,

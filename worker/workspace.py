@@ -11,18 +11,20 @@ from sqlmodel import Session
 from app.core.context import Context
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset
-from app.domain.datasets.split import validation_rows
+from app.domain.datasets.split import Split
 from app.domain.errors import ConflictError, NotFoundError
 from app.domain.evaluations.service import SIDES, answer_pairs, scores
 from app.domain.exports.service import file_stem, list_artifacts
 from app.domain.jobs import checkpoints
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.launch import split_of
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import JobKind
 from app.domain.models.allowances import code_at
 from app.domain.models.catalogue import find, roots_of
 from app.domain.secrets.service import HUB_TOKEN, get_secret
+from worker.splitting import write_few, write_split
 from worker.trainer import specs
 
 
@@ -48,7 +50,8 @@ class Workspace:
         self.written = [self.path]
         self.secrets: dict[str, str] = {}
         self._rows_key = ""
-        self._held_out: frozenset[int] = frozenset()
+        self._held_key = ""
+        self._split = Split()
 
     def needs(self) -> list[str]:
         """Storage keys of what must lie on this host before `prepare`. Raises `DomainError`."""
@@ -57,7 +60,8 @@ class Workspace:
             case JobKind.TRAIN | JobKind.AUDIT:
                 rows = datasets.get_dataset(self._session, job.subject_id).rows_key
                 last = jobs.newest_checkpoint(self._session, job.id or 0)
-                return [key for key in (rows, last.storage_key if last else "", self._start_key()) if key]
+                others = (last.storage_key if last else "", self._start_key(), self._held_out_key(self._split_of()))
+                return [key for key in (rows, *others) if key]
             case JobKind.INTAKE:
                 return [datasets.get_dataset(self._session, job.subject_id).source_key]
             case JobKind.EXPORT:
@@ -104,7 +108,7 @@ class Workspace:
         job = self._job
         config = TrainConfig.model_validate(job.config)
         dataset = datasets.get_dataset(self._session, job.subject_id)
-        self._take_rows(dataset, config.validation_split, config.seed)
+        self._take_rows(dataset)
         last = jobs.newest_checkpoint(self._session, job.id or 0)
         pairs = answer_pairs(self._session, job)
         start = self._start_key()
@@ -126,21 +130,26 @@ class Workspace:
         number = self._job.config.get("adapter_of", 0)
         return self._artifact(jobs.get_job(self._session, number), "adapter", "").storage_key if number else ""
 
-    def _take_rows(self, dataset: Dataset, fraction: float, seed: int) -> None:
-        self._rows_key = dataset.rows_key
-        self._held_out = frozenset(validation_rows(dataset.row_count, fraction, seed))
+    def _split_of(self) -> Split:
+        config = self._job.config
+        return Split.model_validate(config["split"]) if "split" in config else split_of(TrainConfig(**config))
+
+    def _held_out_key(self, split: Split) -> str:
+        return datasets.get_dataset(self._session, split.dataset_id).rows_key if split.dataset_id else ""
+
+    def _take_rows(self, dataset: Dataset) -> None:
+        self._split = self._split_of()
+        self._rows_key, self._held_key = dataset.rows_key, self._held_out_key(self._split)
 
     def write_rows(self, stop: threading.Event) -> None:
         """The rows of a training or an audit, split. It may take minutes, so no session is open meanwhile."""
         if not self._rows_key:
             return
-        source = self._ctx.storage.ensure(self._rows_key)
-        train, validation = self.path / specs.TRAIN_ROWS, self.path / specs.VALIDATION_ROWS
-        with source.open("rb") as lines, train.open("wb") as keep, validation.open("wb") as hold:
-            for number, line in enumerate(lines):
-                if stop.is_set():
-                    return
-                (hold if number in self._held_out else keep).write(line.rstrip(b"\r\n") + b"\n")
+        if "rows_from" in self._job.config:
+            write_few(self._ctx.storage.ensure(self._rows_key), self._job.config["rows_from"], self.path)
+            return
+        held = self._ctx.storage.ensure(self._held_key) if self._held_key else None
+        write_split(self._ctx.storage.ensure(self._rows_key), held, self._split, self.path, stop)
 
     def _intake(self) -> specs.IntakeSpec:
         dataset = datasets.get_dataset(self._session, self._job.subject_id)
@@ -154,10 +163,9 @@ class Workspace:
     def _audit(self) -> specs.AuditSpec:
         wish = self._job.config
         dataset = datasets.get_dataset(self._session, self._job.subject_id)
-        default = TrainConfig(base_model=wish["base_model"])
-        self._take_rows(dataset, default.validation_split, default.seed)
+        self._take_rows(dataset)
         model = self._model(wish["base_model"], wish["revision"])
-        return specs.AuditSpec(model=model, max_seq_length=wish["max_seq_length"])
+        return specs.AuditSpec(model=model, rows_from=wish.get("rows_from"))
 
     def _training(self) -> tuple[Job, TrainConfig]:
         training = jobs.get_job(self._session, self._job.subject_id)

@@ -94,6 +94,8 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("GET", "/datasets/new"): Rule(_N.MAKE),
     ("POST", "/datasets"): _make("dataset.upload"),
     ("GET", "/datasets/{dataset_id}"): _see("dataset"),
+    ("GET", "/datasets/{dataset_id}/rows/{number}"): _see("dataset"),
+    ("POST", "/datasets/{dataset_id}/rows/{number}"): _make("dataset.row", "dataset"),
     ("POST", "/datasets/{dataset_id}/accept"): _change("dataset", "dataset.accept"),
     ("POST", "/datasets/{dataset_id}/rename"): _change("dataset", "dataset.rename"),
     ("POST", "/datasets/{dataset_id}/share"): _change("dataset", "dataset.share"),

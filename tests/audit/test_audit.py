@@ -54,10 +54,16 @@ def test_everything_wrong_with_a_set_is_counted(tmp_path: Path, tiny_model: Path
     assert report.reasoning_rows == 1
     assert report.template_changed
     assert "reasoning" in report.template_note
-    assert report.duplicates == 20 - distinct
-    assert report.leakage == 1
+    assert report.copies.exact == 20 - distinct
+    assert report.copies.leaked == 1
     assert sum(part.rows for part in report.histogram) == 23
-    assert report.p50 <= report.p99 <= report.max
+    assert report.row_lengths.p50 <= report.row_lengths.p99 <= report.row_lengths.max
+    assert report.system_prompts.distinct == 1
+    assert report.system_prompts.rows_without == 5
+    assert report.roles[0].code == "ends_with_question"
+    assert report.roles[0].first_row == 22
+    asked = report.cut(100)
+    assert (asked.rows, asked.tokens, asked.nothing_left) == (2, report.cut_tokens, 1)
     assert report.proposed_max_seq_length % 64 == 0
     assert report.bad_rows == 3
     assert of(found, Phase)[-1].done == 27

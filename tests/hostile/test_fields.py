@@ -33,7 +33,7 @@ NAMES = {
 MAILS = {"recipients", "sender"}
 IDS = {
     "adapter_of", "artifact_id", "before", "browser_id", "dataset", "dataset_id", "further", "job_id", "less", "like",
-    "message_id", "token_id", "user_id", "who",
+    "message_id", "token_id", "user_id", "validation_dataset", "who",
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
@@ -51,6 +51,7 @@ CHOICES = {
     "where",
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
+    "length", "number",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
 #: Settings hold addresses and folders too: whoever sets them owns the machine, so they are taken as they are.

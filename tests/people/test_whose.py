@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlmodel import col, select
 
-from app.domain.datasets import service as datasets
+from app.domain.datasets.audits import request_audit
 from app.domain.datasets.models import Dataset
 from app.domain.errors import NotFoundError, TooManyError
 from app.domain.jobs import ordering, owners
@@ -200,10 +200,10 @@ def test_light_jobs_count_for_who_starts_them(house: House) -> None:
     house.share(shared=True)
     with house.ctx.db.session(write=True) as session:
         act_as(session, Actor(house.ids["max"], "max", Role.MEMBER), most_jobs=1)
-        made = datasets.request_audit(session, house.ctx.bells, house.world.dataset, BUNDLED, max_seq_length=77)
+        made = request_audit(session, house.ctx.bells, house.world.dataset, BUNDLED, "a" * 40)
         assert (made.owner_id, made.started_by) == (house.ids["mia"], house.ids["max"])
         with pytest.raises(TooManyError):
-            datasets.request_audit(session, house.ctx.bells, house.world.dataset, BUNDLED, max_seq_length=78)
+            request_audit(session, house.ctx.bells, house.world.dataset, BUNDLED, "b" * 40)
         act_as(session, Actor(house.ids["ada"], "ada", Role.ADMINISTRATOR), most_jobs=1)
         seeding.training(session, house.ctx, house.world.dataset)
 

@@ -11,8 +11,21 @@ from sqlmodel import Session
 
 from app.core.context import Context
 from app.core.db import utcnow
+from app.domain.datasets import audits
 from app.domain.datasets import service as datasets
-from app.domain.datasets.audit import AuditReport, Bin
+from app.domain.datasets.audit import (
+    AuditReport,
+    Bin,
+    Copies,
+    Language,
+    Pair,
+    RoleFinding,
+    SecretExample,
+    SecretFinding,
+    Spread,
+    SystemPrompt,
+    SystemPrompts,
+)
 from app.domain.deliveries import outbox, setup
 from app.domain.deliveries import service as deliveries
 from app.domain.deliveries.models import Channel
@@ -123,9 +136,6 @@ REPORT = AuditReport(
     validation_rows=2,
     tokens_total=900,
     supervised_total=400,
-    p50=45,
-    p99=60,
-    max=61,
     histogram=(Bin(start=0, end=32, rows=5), Bin(start=32, end=64, rows=15)),
     max_seq_length=64,
     proposed_max_seq_length=64,
@@ -140,15 +150,23 @@ REPORT = AuditReport(
     template_note="",
     problems=(),
     problem_counts={},
-    duplicates=1,
-    leakage=0,
+    length_counts=((40, 15), (60, 2), (67, 3)),
+    first_counts=((20, 20),),
+    row_lengths=Spread(p10=20, p50=45, p90=58, p99=60, max=61),
+    learned_lengths=Spread(p10=8, p50=20, p90=28, p99=30, max=31),
+    copies=Copies(exact=1, near=1, leaked=0, nearly_leaked=0, compared=20, examples=(Pair(row=7, like=3),)),
+    system_prompts=SystemPrompts(rows_without=2, distinct=1, common=(SystemPrompt(text="You repeat words.", rows=18),)),
+    languages=(Language(code="en", rows=20),),
+    languages_looked_at=20,
+    roles=(RoleFinding(code="two_questions", rows=1, first_row=4),),
+    secrets=(SecretFinding(kind="email", rows=1, found=2, examples=(SecretExample(row=5, masked="an… (18)"),)),),
     sample=(),
 )
 
 
 def audit(session: Session, ctx: Context, dataset_id: int) -> Job:
     """A finished audit for the bundled model."""
-    job = datasets.request_audit(session, ctx.bells, dataset_id, BUNDLED)
+    job = audits.request_audit(session, ctx.bells, dataset_id, BUNDLED)
     end(session, job, result=REPORT.model_dump(mode="json"))
     return job
 

@@ -25,7 +25,7 @@ from app.domain.workers import service as workers
 from app.web import filters
 from app.web.render import environment, static, translate
 from app.web.views.answers import differences
-from app.web.views.audits import warnings_of
+from app.web.views.audit_words import warnings_of
 from app.web.views.fields import ADVANCED, BASIC, BY_NAME, SPLIT, defaults, settings_view
 from app.web.views.jobs import job_view, phase_items
 from app.web.views.numbers import score_items
@@ -165,11 +165,13 @@ def test_scores_say_which_way_they_went() -> None:
 
 
 def test_the_audit_warns_in_sentences() -> None:
-    bad = {"nothing_supervised": 1, "end_of_turn_supervised": 0.9, "leakage": 2, "template_changed": True}
+    copies = seeding.REPORT.copies.model_copy(update={"leaked": 2})
+    bad = {"nothing_supervised": 1, "end_of_turn_supervised": 0.9, "copies": copies, "template_changed": True}
     report = seeding.REPORT.model_copy(update=bad | {"template_note": "Its template is changed."})
     said = warnings_of(report)
-    assert len(said) == 6
-    assert "1 row will not be trained on" in said[0]
+    assert len(said) == 10
+    assert said[0] == "Mail addresses stand in 1 row. A model learns them by heart; take out real ones."
+    assert any(sentence.startswith("1 row has nothing to learn within 64 tokens") for sentence in said)
     assert "2 held-out rows are trained on as well, so the validation loss flatters." in said
     assert said[-1] == "Its template is changed."
 

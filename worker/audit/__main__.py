@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from pydantic import BaseModel
+
 from worker.child import Child, run
 from worker.trainer.failures import explain
 from worker.trainer.protocol import Result
@@ -16,10 +18,17 @@ def _audit(child: Child) -> None:
 
     set_environment(threads=1)
     child.events.phase("preparing", detail="Loading the tokenizer library.")
-    from worker.audit.report import audit
+    child.events.emit(Result(payload=_found(spec, child).model_dump(mode="json")))
 
-    report = audit(spec, child)
-    child.events.emit(Result(payload=report.model_dump(mode="json")))
+
+def _found(spec: AuditSpec, child: Child) -> BaseModel:
+    if spec.rows_from is None:
+        from worker.audit.report import audit
+
+        return audit(spec, child)
+    from worker.audit.rows import show
+
+    return show(spec, child)
 
 
 def main() -> int:

@@ -1,28 +1,38 @@
-"""Counting over the whole set, row by row; only lengths and hashes are kept in memory."""
+"""Counting over the whole set, row by row; of each row a few numbers are kept in memory."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import tee
 from pathlib import Path
 
-from app.domain.datasets.audit import MAX_PROBLEMS, AuditReport, Bin, RowFinding, SampleToken
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.datasets.audit import MAX_PROBLEMS, AuditReport, Bin, RowFinding, SampleToken, Spread
+from worker.audit.copies import CopyFinder
+from worker.audit.languages import LanguageCounter
+from worker.audit.secrets import SecretCounter
+from worker.audit.turns import OrderCounter, SystemCounter
 from worker.child import Child, JobError
 from worker.trainer import weights
 from worker.trainer.chat import Chat, load_chat
 from worker.trainer.data import propose_length
 from worker.trainer.foreign_code import is_allowed
 from worker.trainer.rows import Row, read_rows
-from worker.trainer.specs import TRAIN_ROWS, VALIDATION_ROWS, AuditSpec
-from worker.trainer.tokens import IGNORED, Encoded, RowProblem, encode
+from worker.trainer.specs import HELD_OUT, TRAIN_ROWS, VALIDATION_ROWS, AuditSpec
+from worker.trainer.tokens import IGNORED, Encoded, RowProblem, encode, encode_many
 
 _BINS = 24
 _SAMPLES = 2
 _SAMPLE_TOKENS = 600
 _BEAT = 500
+_QUANTILES = (0.1, 0.5, 0.9, 0.99)
 
 _FOLDED = (
     "This model has no place for a system message: it goes before the first user message, here and in the answers."
@@ -31,23 +41,37 @@ _KEPT = (
     "The model's own chat template leaves out reasoning that stands in the rows. The training keeps it, "
     "so the model learns it; in later turns of a chat the template goes on leaving it out."
 )
+_COMPLETED = (
+    "What this model is asked with is not how its own chat template writes finished answers. "
+    "The training goes by what it is asked with."
+)
 
 
 @dataclass
 class _Count:
-    lengths: list[int] = field(default_factory=list)
-    #: For each good row: the index of its first supervised token.
-    first_learned: list[int] = field(default_factory=list)
-    supervised: int = 0
+    """Of each good row; `first`: the index of its first supervised token, where it has one."""
+
+    lengths: array[int] = field(default_factory=lambda: array("l"))
+    learned: array[int] = field(default_factory=lambda: array("l"))
+    first: array[int] = field(default_factory=lambda: array("l"))
     ended: int = 0
     reasoning: int = 0
-    changed: int = 0
+    kept: int = 0
+    completed: int = 0
     problems: list[RowFinding] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
-    seen: set[bytes] = field(default_factory=set)
-    duplicates: int = 0
-    leakage: int = 0
     samples: list[tuple[SampleToken, ...]] = field(default_factory=list)
+
+
+@dataclass
+class _Looks:
+    """What is looked at besides the tokens."""
+
+    languages: LanguageCounter
+    copies: CopyFinder = field(default_factory=CopyFinder)
+    secrets: SecretCounter = field(default_factory=SecretCounter)
+    orders: OrderCounter = field(default_factory=OrderCounter)
+    systems: SystemCounter = field(default_factory=SystemCounter)
 
 
 def audit(spec: AuditSpec, child: Child) -> AuditReport:
@@ -55,18 +79,24 @@ def audit(spec: AuditSpec, child: Child) -> AuditReport:
     folder = weights.resolve(spec.model, child, tokenizer_only=True)
     child.seclude()
     chat = load_chat(folder, foreign_code=is_allowed(spec.model))
-    count = _Count()
     rows, validation = _lines(child.job_dir / TRAIN_ROWS), _lines(child.job_dir / VALIDATION_ROWS)
-    total = rows + validation
-    if not total:
+    if not rows + validation:
         raise JobError("bad_data", "There are no rows to audit.", "Upload a data set with at least one good row.")
-    for number, row in enumerate(_beating(child, TRAIN_ROWS, 0, total), start=1):
-        _look_at(row, number, chat, count)
-    for row in _beating(child, VALIDATION_ROWS, rows, total):
-        count.leakage += _digest(row) in count.seen
-    child.events.phase("auditing", done=total, total=total, unit="rows")
+    count, looks = _Count(), _Looks(LanguageCounter(rows))
+    numbers = _numbers(child.job_dir, rows, validation)
+    _look_at_all(chat, child, count, looks, (rows, rows + validation), numbers)
+    for row, number in zip(_beating(child, VALIDATION_ROWS, rows, rows + validation), numbers[1], strict=False):
+        looks.copies.add(row, number, held_out=True)
+    child.events.phase("auditing", done=rows + validation, total=rows + validation, unit="rows")
     proposed = propose_length(count.lengths, weights.context_length(folder))
-    return _report(count, (rows, validation), (spec.max_seq_length or proposed, proposed), chat)
+    return _report(count, looks, (rows, validation), (spec.max_seq_length or proposed, proposed), chat)
+
+
+def _numbers(job_dir: Path, rows: int, validation: int) -> tuple[list[int], list[int]]:
+    """What the data set calls the rows of either file, from 1 on; by hand those held out come last."""
+    file, total = job_dir / HELD_OUT, rows + validation
+    held = set(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else range(rows, total))
+    return [k + 1 for k in range(total) if k not in held], sorted(k + 1 for k in held)
 
 
 def _lines(path: Path) -> int:
@@ -84,34 +114,52 @@ def _beating(child: Child, name: str, before: int, total: int) -> Iterator[Row]:
         yield row
 
 
-def _digest(row: Row) -> bytes:
-    return hashlib.blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=16).digest()
+def _look_at_all(
+    chat: Chat, child: Child, count: _Count, looks: _Looks, sizes: tuple[int, int], numbers: tuple[list[int], list[int]]
+) -> None:
+    """The training rows. `tee` holds the few that are being tokenised."""
+    ahead, rows = tee(_beating(child, TRAIN_ROWS, 0, sizes[1]))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = encode_many(ahead, chat, threads=min(2, cores))
+    for index, (encoded, row) in enumerate(zip(found, rows, strict=True)):
+        number = numbers[0][index]
+        looks.copies.add(row, number, held_out=False)
+        looks.orders.add(row, number)
+        looks.systems.add(row)
+        looks.languages.add(row, index)
+        suspect = looks.secrets.add(_texts(row), number)
+        if isinstance(encoded, RowProblem):
+            _note(encoded, number, count)
+            continue
+        _add(encoded, chat, count)
+        if len(count.samples) < _SAMPLES and not suspect:
+            count.samples.append(_sample(encode(row, chat)))
 
 
-def _look_at(row: Row, number: int, chat: Chat, count: _Count) -> None:
-    digest = _digest(row)
-    count.duplicates += digest in count.seen
-    count.seen.add(digest)
-    try:
-        encoded = encode(row, chat)
-    except RowProblem as problem:
-        count.codes[problem.code] += 1
-        if len(count.problems) < MAX_PROBLEMS:
-            count.problems.append(RowFinding(row=number, code=problem.code, message=problem.message))
-        return
-    _add(encoded, chat, count)
+def _texts(row: Row) -> list[str]:
+    found = [f"{message.get('content') or ''}\n{message.get('reasoning', '')}" for message in row["messages"]]
+    return found + [json.dumps(message["tool_calls"]) for message in row["messages"] if message.get("tool_calls")]
+
+
+def _note(problem: RowProblem, number: int, count: _Count) -> None:
+    count.codes[problem.code] += 1
+    if len(count.problems) < MAX_PROBLEMS:
+        count.problems.append(RowFinding(row=number, code=problem.code, message=problem.message))
 
 
 def _add(encoded: Encoded, chat: Chat, count: _Count) -> None:
-    learned = [k for k, label in enumerate(encoded.labels) if label != IGNORED]
+    labels = encoded.labels
+    learned = len(labels) - labels.count(IGNORED)
+    first = next((k for k, label in enumerate(labels) if label != IGNORED), None)
+    last = next((label for label in reversed(labels) if label != IGNORED), None)
     count.lengths.append(encoded.full_length)
-    count.first_learned.append(learned[0] if learned else encoded.full_length)
-    count.supervised += len(learned)
-    count.ended += bool(learned) and encoded.labels[learned[-1]] == chat.end_of_turn
+    count.learned.append(learned)
+    if first is not None:
+        count.first.append(first)
+    count.ended += last is not None and last == chat.end_of_turn
     count.reasoning += encoded.reasoning
-    count.changed += encoded.changed
-    if len(count.samples) < _SAMPLES:
-        count.samples.append(_sample(encoded))
+    count.kept += encoded.changed and encoded.reasoning
+    count.completed += encoded.changed and not encoded.reasoning
 
 
 def _sample(encoded: Encoded) -> tuple[SampleToken, ...]:
@@ -126,27 +174,22 @@ def _sample(encoded: Encoded) -> tuple[SampleToken, ...]:
     return tuple(out)
 
 
-def _report(count: _Count, rows: tuple[int, int], length: tuple[int, int], chat: Chat) -> AuditReport:
+def _report(count: _Count, looks: _Looks, rows: tuple[int, int], length: tuple[int, int], chat: Chat) -> AuditReport:
     """`rows` are those to train on and those held out; `length` is the one counted with and the one proposed."""
-    lengths = sorted(count.lengths)
+    lengths = np.array(count.lengths, np.int64)
     limit, proposed = length
-    notes = [_FOLDED] * chat.folds_system + [_KEPT] * (count.changed > 0)
-    return AuditReport(
+    notes = [_FOLDED] * chat.folds_system + [_KEPT] * (count.kept > 0) + [_COMPLETED] * (count.completed > 0)
+    counted = AuditReport(
         rows=rows[0],
         validation_rows=rows[1],
-        tokens_total=sum(lengths),
-        supervised_total=count.supervised,
-        p50=_quantile(lengths, 0.5),
-        p99=_quantile(lengths, 0.99),
-        max=lengths[-1] if lengths else 0,
-        histogram=_histogram(lengths),
+        tokens_total=int(lengths.sum()),
+        supervised_total=sum(count.learned),
+        histogram=_histogram(count.lengths),
         max_seq_length=limit,
         proposed_max_seq_length=proposed,
-        cut_rows=sum(length > limit for length in lengths),
-        cut_tokens=sum(max(0, length - limit) for length in lengths),
-        nothing_supervised=sum(
-            first >= min(limit, length) for first, length in zip(count.first_learned, count.lengths, strict=True)
-        ),
+        cut_rows=0,
+        cut_tokens=0,
+        nothing_supervised=0,
         end_of_turn_supervised=count.ended / max(1, len(lengths)),
         end_of_turn=chat.end_of_turn_text,
         reasoning_rows=count.reasoning,
@@ -155,20 +198,36 @@ def _report(count: _Count, rows: tuple[int, int], length: tuple[int, int], chat:
         template_note=" ".join(notes),
         problems=tuple(count.problems),
         problem_counts=dict(count.codes.most_common()),
-        duplicates=count.duplicates,
-        leakage=count.leakage,
+        length_counts=_counts(count.lengths),
+        first_counts=_counts(count.first),
+        row_lengths=_spread(lengths),
+        learned_lengths=_spread(np.array(count.learned, np.int64)),
+        copies=looks.copies.found(),
+        system_prompts=looks.systems.found(),
+        languages=looks.languages.found(),
+        languages_looked_at=looks.languages.looked_at,
+        roles=looks.orders.found(),
+        secrets=looks.secrets.found(),
         sample=tuple(count.samples),
     )
+    return counted.at(limit)
 
 
-def _quantile(lengths: list[int], q: float) -> int:
-    return lengths[min(len(lengths) - 1, int(len(lengths) * q))] if lengths else 0
+def _counts(values: array[int]) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted(Counter(values).items()))
 
 
-def _histogram(lengths: list[int]) -> tuple[Bin, ...]:
+def _spread(lengths: NDArray[np.int64]) -> Spread:
+    ordered = np.sort(lengths)
+    at = [int(ordered[min(len(ordered) - 1, int(len(ordered) * q))]) if len(ordered) else 0 for q in _QUANTILES]
+    return Spread(p10=at[0], p50=at[1], p90=at[2], p99=at[3], max=int(ordered[-1]) if len(ordered) else 0)
+
+
+def _histogram(lengths: array[int]) -> tuple[Bin, ...]:
     """At most 24 bins of equal width, a multiple of 8 tokens wide."""
     if not lengths:
         return ()
-    width = -(-(lengths[-1] + 1) // (_BINS * 8)) * 8
+    longest = max(lengths)
+    width = -(-(longest + 1) // (_BINS * 8)) * 8
     found = Counter(length // width for length in lengths)
-    return tuple(Bin(start=i * width, end=(i + 1) * width, rows=found[i]) for i in range(lengths[-1] // width + 1))
+    return tuple(Bin(start=i * width, end=(i + 1) * width, rows=found[i]) for i in range(longest // width + 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer
 
 from worker.child import JobError
+from worker.trainer.opening import Opening, probe
 from worker.trainer.rows import Message
 
 #: For base models that come without a template; `eos_token` ends each answer.
@@ -36,13 +38,19 @@ class Chat:
     end_of_turn: int | None
     stop_ids: tuple[int, ...]
     control_tokens: tuple[str, ...]
+    control_ids: frozenset[int]
     #: The template has no place for a system message: it goes before the first user message.
     folds_system: bool
-    #: The generation prompt itself opens a `<think>` block.
-    opens_think: bool
+    #: How an answer begins, asked for and written.
+    opening: Opening
     trims_left: bool
     trims_right: bool
     has_marks: bool
+
+    @property
+    def opens_think(self) -> bool:
+        """The generation prompt itself opens a `<think>` block."""
+        return self.opening.thinks
 
     @property
     def end_of_turn_text(self) -> str:
@@ -150,6 +158,8 @@ def chat_of(tokenizer: Any, stop_ids: tuple[int, ...] = ()) -> Chat:
     if not tokenizer.chat_template:
         tokenizer.chat_template = PLAIN_TEMPLATE
     ensure_pad_token(tokenizer)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     control = _control_tokens(tokenizer)
     end = _end_of_turn(tokenizer, control)
     ensure_pad_differs(tokenizer, end)
@@ -159,8 +169,9 @@ def chat_of(tokenizer: Any, stop_ids: tuple[int, ...] = ()) -> Chat:
         end_of_turn=end,
         stop_ids=tuple(sorted({*stop_ids, *_known(end), *_known(tokenizer.eos_token_id)})),
         control_tokens=tuple(control.values()),
+        control_ids=frozenset(control),
         folds_system=_folds_system(tokenizer),
-        opens_think=_opens_think(tokenizer),
+        opening=probe(partial(_or_nothing, tokenizer, ask=False), partial(_or_nothing, tokenizer, ask=True)),
         trims_left=left,
         trims_right=right,
         has_marks="generation %}" in tokenizer.get_chat_template(),
@@ -194,9 +205,12 @@ def _folds_system(tokenizer: Any) -> bool:
         return True
 
 
-def _opens_think(tokenizer: Any) -> bool:
-    text = render(tokenizer, [{"role": "user", "content": "Hi"}], ask=True)
-    return text.rstrip().endswith("<think>")
+def _or_nothing(tokenizer: Any, messages: list[Message], *, ask: bool) -> str:
+    """What a template refuses tells nothing of how it writes the rest."""
+    try:
+        return render(tokenizer, messages, ask=ask)
+    except TemplateRefused:
+        return ""
 
 
 def _trims(tokenizer: Any) -> tuple[bool, bool]:

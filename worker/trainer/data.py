@@ -11,13 +11,14 @@ from worker.child import Child, JobError
 from worker.trainer.chat import Chat
 from worker.trainer.rows import read_rows
 from worker.trainer.specs import TRAIN_ROWS, VALIDATION_ROWS
-from worker.trainer.tokens import Encoded, RowProblem, encode
+from worker.trainer.tokens import Encoded, RowProblem, encode_many
 
 #: The longest sequence proposed unless a person asks for more, in tokens.
 LONGEST_PROPOSED = 2048
 _STEP = 64
 _COVERS = 0.99
 _STOP_EVERY = 200
+_THREADS = 2
 _SHOWN_PROBLEMS = 5
 
 
@@ -65,15 +66,15 @@ def load_tokens(chat: Chat, child: Child, max_seq_length: int, context: int | No
 def _encode_file(path: Path, chat: Chat, child: Child) -> list[Encoded]:
     rows: list[Encoded] = []
     problems: Counter[str] = Counter()
-    for number, row in enumerate(read_rows(path), start=1):
+    for number, found in enumerate(encode_many(read_rows(path), chat, _THREADS), start=1):
         if number % _STOP_EVERY == 0:
             child.stop_point()
-        try:
-            rows.append(encode(row, chat))
-        except RowProblem as problem:
-            problems[problem.code] += 1
-            if problems.total() <= _SHOWN_PROBLEMS:
-                child.events.log(f"Row {number} of {path.name} is left out: {problem.message}", "warning")
+        if not isinstance(found, RowProblem):
+            rows.append(found)
+            continue
+        problems[found.code] += 1
+        if problems.total() <= _SHOWN_PROBLEMS:
+            child.events.log(f"Row {number} of {path.name} is left out: {found.message}", "warning")
     if problems:
         codes = ", ".join(f"{count} {code}" for code, count in problems.most_common())
         child.events.log(f"{problems.total()} rows of {path.name} are left out ({codes}).", "warning")

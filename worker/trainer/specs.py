@@ -13,6 +13,8 @@ from worker.trainer.protocol import JOB_FILE
 
 TRAIN_ROWS = "train.jsonl"
 VALIDATION_ROWS = "validation.jsonl"
+#: 0-based numbers that the rows of the second file have in the data set.
+HELD_OUT = "held_out.json"
 ADAPTER_DIR = "adapter"
 CHECKPOINTS_DIR = "checkpoints"
 
@@ -84,6 +86,8 @@ class AuditSpec(_Spec):
     model: ModelSpec
     #: Rows longer than this are counted as cut; 0: proposes a length instead.
     max_seq_length: int = 0
+    #: Nothing is counted: the few rows in the folder, of which the first has this 0-based number, are shown in tokens.
+    rows_from: int | None = None
 
 
 class AskedQuestion(_Spec):

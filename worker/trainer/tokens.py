@@ -1,30 +1,29 @@
 """Canonical rows to `input_ids` and `labels`: the one function behind both engines and the audit.
 
-The conversation is rendered once and tokenised once. Each assistant turn's characters are found by the template's
-marks, or else by unique markers that stand in for the contents in one rendering: none is dropped or rewritten unseen.
+The conversation is rendered once and tokenised once; the assistant's turns, found in the characters of the text
+(`turns.py`), become labels by the tokens' places. `encode` does one row, `encode_many` the same on several cores.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
-from typing import Any
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from typing import Any, Protocol
 
-from transformers.utils.chat_template_utils import render_jinja_template
+from worker.trainer.chat import Chat, TemplateRefused
+from worker.trainer.rows import Message, Row, split_reasoning
+from worker.trainer.turns import Rendered, RowProblem, Turn, render_turns
 
-from worker.trainer.chat import Chat, TemplateRefused, for_template
-from worker.trainer.rows import Message, Row, split_reasoning, with_reasoning
+__all__ = ["IGNORED", "Encoded", "RowProblem", "encode", "encode_many"]
 
 IGNORED = -100
-
-
-class RowProblem(Exception):
-    """Why a row can't be trained on as it stands: a code and a sentence."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+_BATCH = 32
+Offset = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Encoded:
     input_ids: list[int]
     labels: list[int]
     text: str
-    offsets: list[tuple[int, int]]
+    #: Each token's characters in `text`; left out by `encode_many`.
+    offsets: list[Offset]
     #: Tokens before the row was cut to the longest length allowed.
     full_length: int
     reasoning: bool
@@ -47,54 +47,87 @@ class Encoded:
         return sum(label != IGNORED for label in self.labels)
 
 
-@dataclass(frozen=True)
-class _Turn:
-    """An assistant turn in characters of the rendered text: where it starts, and where its content ends."""
-
-    start: int
-    content_end: int
-    supervised: bool
-    plain: bool  # nothing but the end-of-turn token may follow the content
-
-
-@dataclass(frozen=True)
-class _Rendered:
-    text: str
-    turns: list[_Turn]
-    changed: bool
-
-
 def encode(row: Row, chat: Chat, max_seq_length: int = 0) -> Encoded:
     """Tokenise one row, cut at its end to `max_seq_length` tokens (0: whole). Raises `RowProblem`."""
-    cut = slice(0, max_seq_length or None)
+    prepared = _prepare(row, chat)
+    tokens, back = _tokenise([prepared.rendered.text], chat)[0]
+    encoded = _finish(prepared, tokens, back, chat, with_offsets=True)
+    if not max_seq_length:
+        return encoded
+    ids, labels, offsets = encoded.input_ids, encoded.labels, encoded.offsets
+    cut = slice(0, max_seq_length)
+    rest = (encoded.text, offsets[cut], encoded.full_length, encoded.reasoning, encoded.changed)
+    return Encoded(ids[cut], labels[cut], *rest)
+
+
+def encode_many(rows: Iterable[Row], chat: Chat, threads: int) -> Iterator[Encoded | RowProblem]:
+    """`encode` for each of `rows`, in their order; a few batches are in memory at a time, without offsets.
+
+    Tokenising and reading back leave the interpreter free, so that `threads` of them run beside the rest.
+    """
+    waiting: deque[tuple[list[_Prepared | RowProblem], Future[list[_Read]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        source = iter(rows)
+        while batch := list(islice(source, _BATCH)):
+            prepared = [_prepared(row, chat) for row in batch]
+            texts = [each.rendered.text for each in prepared if isinstance(each, _Prepared)]
+            waiting.append((prepared, pool.submit(_tokenise, texts, chat)))
+            if len(waiting) > threads + 1:
+                yield from _finished(*waiting.popleft(), chat)
+        while waiting:
+            yield from _finished(*waiting.popleft(), chat)
+
+
+def _finished(
+    batch: list[_Prepared | RowProblem], tokenised: Future[list[_Read]], chat: Chat
+) -> Iterator[Encoded | RowProblem]:
+    found = iter(tokenised.result())
+    for each in batch:
+        if isinstance(each, RowProblem):
+            yield each
+            continue
+        try:
+            yield _finish(each, *next(found), chat, with_offsets=False)
+        except RowProblem as problem:
+            yield problem
+
+
+# --- a row to its text --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    rendered: Rendered
+    reasoning: bool = False
+    #: Of plain text: from this character on all is learned.
+    learned_from: int | None = None
+
+
+def _prepared(row: Row, chat: Chat) -> _Prepared | RowProblem:
+    try:
+        return _prepare(row, chat)
+    except RowProblem as problem:
+        return problem
+
+
+def _prepare(row: Row, chat: Chat) -> _Prepared:
     if "text" in row:
-        return _encode_text(row["text"], chat, cut)
+        return _prepare_text(row["text"], chat)
     messages = [_tidy(message) for message in chat.fit(row["messages"])]
     _refuse_control_tokens(messages, chat)
     try:
-        rendered = _render(messages, row.get("tools"), chat)
+        rendered = render_turns(messages, row.get("tools"), chat)
     except TemplateRefused as exc:
         raise RowProblem("template_refused", f"The model's chat template refuses this conversation: {exc}") from exc
-    ids, offsets = _tokenise(rendered.text, chat)
-    labels = _label(ids, offsets, rendered.turns, chat)
-    return Encoded(
-        input_ids=ids[cut],
-        labels=labels[cut],
-        text=rendered.text,
-        offsets=offsets[cut],
-        full_length=len(ids),
-        reasoning=any(message.get("reasoning") for message in messages),
-        changed=rendered.changed,
-    )
+    return _Prepared(rendered, any(message.get("reasoning") for message in messages))
 
 
-def _encode_text(text: str, chat: Chat, cut: slice) -> Encoded:
+def _prepare_text(text: str, chat: Chat) -> _Prepared:
     """Plain text: no template; all of it is learned, and the model's own end closes it."""
     _refuse_control_tokens([{"role": "text", "content": text}], chat)
     begin = chat.begins_with
-    ids, offsets = _tokenise(whole := f"{begin}{text}{chat.tokenizer.eos_token or ''}", chat)
-    labels = [token if at >= len(begin) else IGNORED for token, (at, _) in zip(ids, offsets, strict=True)]
-    return Encoded(ids[cut], labels[cut], whole, offsets[cut], len(ids), reasoning=False, changed=False)
+    whole = f"{begin}{text}{chat.tokenizer.eos_token or ''}"
+    return _Prepared(Rendered(whole, [], changed=False), learned_from=len(begin))
 
 
 def _tidy(message: Message) -> Message:
@@ -115,186 +148,163 @@ def _refuse_control_tokens(messages: list[Message], chat: Chat) -> None:
             )
 
 
-def _render(messages: list[Message], tools: list[dict[str, Any]] | None, chat: Chat) -> _Rendered:
-    answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    if not answers:
-        raise RowProblem("no_answer", "The conversation has no assistant message, so there is nothing to learn.")
-    if chat.has_marks and not chat.opens_think and not any(m.get("reasoning") for m in messages):
-        marked = _render_by_marks(messages, answers, tools, chat)
-        if marked:
-            return marked
-    return _render_by_markers(messages, answers, tools, chat)
-
-
-# --- the template says itself what it generates -------------------------------------------------
-
-
-def _render_by_marks(
-    messages: list[Message], answers: list[int], tools: list[dict[str, Any]] | None, chat: Chat
-) -> _Rendered | None:
-    """None when the marks do not cover every assistant turn."""
-    texts, spans = render_jinja_template(
-        [[for_template(message) for message in messages]],
-        tools=tools or None,
-        chat_template=chat.tokenizer.get_chat_template(tools=tools or None),
-        return_assistant_tokens_mask=True,
-        **chat.tokenizer.special_tokens_map,
-    )
-    text, found = texts[0], spans[0]
-    if len(found) != len(answers):
-        return None
-    if not text.startswith(chat.render(messages[: answers[-1]], tools, ask=True)):
-        raise _prompt_differs()
-    turns = []
-    for index, (start, end) in zip(answers, found, strict=True):
-        content = (messages[index].get("content") or "").rstrip()
-        at = text.find(content, start, end)
-        turns.append(_turn(messages[index], start, start if at < 0 else at + len(content)))
-    return _Rendered(text, turns, changed=False)
-
-
-def _turn(message: Message, start: int, content_end: int) -> _Turn:
-    return _Turn(start, content_end, message.get("weight", 1) != 0, not message.get("tool_calls"))
-
-
-def _prompt_differs() -> RowProblem:
-    return RowProblem(
-        "prompt_differs",
-        "What the model reads when it is asked is not how this conversation begins; "
-        "it would learn something it is never asked.",
-    )
-
-
-# --- markers in place of the contents -----------------------------------------------------------
-
-
-def _content_marker(index: int) -> str:
-    return f"Zq4c{index}c4qZ"
-
-
-def _reasoning_marker(index: int) -> str:
-    return f"Zq4r{index}r4qZ"
-
-
-def _with_markers(messages: list[Message]) -> list[Message]:
-    out: list[Message] = []
-    for index, message in enumerate(messages):
-        shown: Message = {**message}
-        if message["role"] == "assistant" and message.get("content"):
-            shown["content"] = _content_marker(index)
-            if message.get("reasoning"):
-                shown["reasoning"] = _reasoning_marker(index)
-        out.append(shown)
-    return out
-
-
-def _render_by_markers(
-    messages: list[Message], answers: list[int], tools: list[dict[str, Any]] | None, chat: Chat
-) -> _Rendered:
-    marked = _with_markers(messages)
-    text, ends, starts = _fill(chat.render(marked, tools), messages, answers, chat)
-    native = chat.render(messages, tools)
-    if text != native and not chat.opens_think and not any(m.get("reasoning") for m in messages):
-        raise RowProblem("content_changed", "The model's chat template rewrites an answer of this conversation.")
-    turns = []
-    for index in answers:
-        before = [i for i in answers if i < index]
-        prefix, _, _ = _fill(chat.render(marked[:index], tools, ask=True), messages, before, chat)
-        if text.startswith(prefix):
-            start = len(prefix)
-        elif index != answers[-1] and index in starts:
-            start = starts[index]  # an earlier turn that the template writes without what it asks with
-        else:
-            raise _prompt_differs()
-        turns.append(_turn(messages[index], start, max(start, ends.get(index, start))))
-    return _Rendered(text, turns, changed=text != native)
-
-
-def _fill(
-    marked: str, messages: list[Message], answers: list[int], chat: Chat
-) -> tuple[str, dict[int, int], dict[int, int]]:
-    """The markers replaced by what they stand for: the text, and each content's end and start in it."""
-    parts: list[str] = []
-    ends: dict[int, int] = {}
-    starts: dict[int, int] = {}
-    length = 0
-    for index in answers:
-        if not messages[index].get("content"):
-            continue
-        before, content = _around(marked, index, messages[index], chat)
-        _, _, marked = marked.partition(_content_marker(index))
-        if before is None or _content_marker(index) in marked:
-            raise RowProblem("content_repeated", "The model's chat template writes an answer twice, or not at all.")
-        parts += [before, content]
-        starts[index] = length + len(before)
-        length += len(before) + len(content)
-        ends[index] = length
-    return "".join((*parts, marked)), ends, starts
-
-
-def _around(marked: str, index: int, message: Message, chat: Chat) -> tuple[str | None, str]:
-    """The text up to a content, with its reasoning if the template keeps it, else the reasoning in the content."""
-    head, found, _ = marked.partition(_content_marker(index))
-    if not found:
-        return None, ""
-    reasoning, content = message.get("reasoning", ""), chat.trim(message["content"])
-    kept = _reasoning_marker(index)
-    if reasoning and kept in head:
-        return head.replace(kept, reasoning.strip("\n")), content
-    if (reasoning or chat.opens_think) and not head.rstrip().endswith("</think>"):
-        return head, with_reasoning(reasoning.strip("\n"), content)
-    if reasoning:
-        raise RowProblem("reasoning_dropped", "The model's chat template leaves no place for this row's reasoning.")
-    return head, content
-
-
 # --- characters to tokens -----------------------------------------------------------------------
 
 
-def _tokenise(text: str, chat: Chat) -> tuple[list[int], list[tuple[int, int]]]:
-    found = chat.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids: list[int] = found["input_ids"]
-    back = chat.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    if not _same_text(back, text):
-        raise RowProblem("decode_differs", "The model's tokenizer can't write this text: it comes back changed.")
-    return ids, found["offset_mapping"]
+class _Tokens(Protocol):
+    """A text in tokens, and where its characters are."""
+
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def offsets(self) -> list[Offset]: ...
+    def first_at(self, position: int) -> int:
+        """Index of the first token that begins at `position` or after it."""
+
+    def merges(self, position: int) -> bool:
+        """A token reaches over `position`."""
+
+
+@dataclass
+class _Whole:
+    """What the tokenizer says of a text; asked for single places, for a list of all offsets takes longer."""
+
+    encoding: Any
+    length: int
+    ids: list[int]
+
+    @property
+    def offsets(self) -> list[Offset]:
+        return list(self.encoding.offsets)
+
+    def first_at(self, position: int) -> int:
+        while position < self.length:
+            token = self.encoding.char_to_token(position)
+            if token is None:  # a space that belongs to no token's characters
+                position += 1
+            elif self.encoding.token_to_chars(token)[0] >= position:
+                return int(token)
+            else:
+                position = max(position + 1, self.encoding.token_to_chars(token)[1])
+        return len(self.ids)
+
+    def merges(self, position: int) -> bool:
+        token = self.encoding.char_to_token(position) if position < self.length else None
+        return token is not None and self.encoding.token_to_chars(token)[0] < position
+
+
+@dataclass
+class _Pieces:
+    """A text that was tokenised in pieces."""
+
+    ids: list[int]
+    offsets: list[Offset]
+    _starts: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._starts = [start for start, _ in self.offsets]
+
+    def first_at(self, position: int) -> int:
+        return bisect_left(self._starts, position)
+
+    def merges(self, position: int) -> bool:
+        at = self.first_at(position) - 1
+        return at >= 0 and self.offsets[at][1] > position
+
+
+_Read = tuple[_Tokens, str]
+
+
+def _tokenise(texts: list[str], chat: Chat) -> list[_Read]:
+    """Each text in tokens, and what reading them back gives."""
+    backend = chat.tokenizer.backend_tokenizer
+    found = backend.encode_batch(texts, add_special_tokens=False)
+    ids = [each.ids for each in found]
+    back = backend.decode_batch(ids, skip_special_tokens=False)
+    return [(_Whole(a, len(b), c), d) for a, b, c, d in zip(found, texts, ids, back, strict=True)]
+
+
+def _in_pieces(text: str, turns: list[Turn], chat: Chat) -> _Read:
+    """The prompt's end and the answer's first characters as one token: the model never reads that when it is asked."""
+    cuts = sorted({0, len(text), *(turn.start for turn in turns)})
+    ids: list[int] = []
+    offsets: list[Offset] = []
+    for start, end in pairwise(cuts):
+        tokens, _ = _tokenise([text[start:end]], chat)[0]
+        ids += tokens.ids
+        offsets += [(start + a, start + b) for a, b in tokens.offsets]
+    return _Pieces(ids, offsets), chat.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def _same_text(back: str, text: str) -> bool:
     """Equal up to Unicode's composed form and the leading space that sentence-piece vocabularies add."""
-    return back == text or _composed(back) == _composed(text)
+    if back == text:
+        return True
+    plain = [unicodedata.normalize("NFC", t).lstrip(" ") for t in (back, text)]
+    return plain[0] == plain[1]
 
 
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text).lstrip(" ")
+# --- tokens to labels ---------------------------------------------------------------------------
 
 
-def _label(ids: list[int], offsets: list[tuple[int, int]], turns: list[_Turn], chat: Chat) -> list[int]:
+def _finish(prepared: _Prepared, tokens: _Tokens, back: str, chat: Chat, *, with_offsets: bool) -> Encoded:
+    text, turns = prepared.rendered.text, prepared.rendered.turns
+    if any(tokens.merges(turn.start) for turn in turns):
+        tokens, back = _in_pieces(text, turns, chat)
+    if not _same_text(back, text):
+        raise RowProblem("decode_differs", "The model's tokenizer can't write this text: it comes back changed.")
+    return Encoded(
+        input_ids=tokens.ids,
+        labels=_learned(tokens, prepared.learned_from, turns, chat),
+        text=text,
+        offsets=tokens.offsets if with_offsets else [],
+        full_length=len(tokens.ids),
+        reasoning=prepared.reasoning,
+        changed=prepared.rendered.changed,
+    )
+
+
+def _learned(tokens: _Tokens, start: int | None, turns: list[Turn], chat: Chat) -> list[int]:
+    if start is None:
+        return _label(tokens, turns, chat)
+    first = tokens.first_at(start)
+    return [IGNORED] * first + tokens.ids[first:]
+
+
+def _label(tokens: _Tokens, turns: list[Turn], chat: Chat) -> list[int]:
+    ids = tokens.ids
     labels = [IGNORED] * len(ids)
     for turn in turns:
-        end = _end_of(turn, ids, offsets, chat)
-        if not turn.supervised:
-            continue
-        for k in range(end, -1, -1):
-            if offsets[k][0] < turn.start:
-                break
-            labels[k] = ids[k]
+        end = _end_of(turn, tokens, chat)
+        if turn.supervised:
+            first = tokens.first_at(turn.start)
+            labels[first : end + 1] = ids[first : end + 1]
     return labels
 
 
-def _end_of(turn: _Turn, ids: list[int], offsets: list[tuple[int, int]], chat: Chat) -> int:
-    """Index of the end-of-turn token that closes `turn`."""
-    for k, (start, _) in enumerate(offsets):
-        if start >= turn.content_end and ids[k] == chat.end_of_turn:
-            between = ids[_first_at(offsets, turn.content_end) : k]
-            if turn.plain and chat.tokenizer.decode(between).strip():
-                break
-            return k
+def _closes(token: int, chat: Chat) -> bool:
+    return token == chat.end_of_turn or token in chat.control_ids
+
+
+def _end_of(turn: Turn, tokens: _Tokens, chat: Chat) -> int:
+    """Index of the token that closes `turn`: the end-of-turn token, or what the template closes earlier turns with."""
+    ids, first, stop = tokens.ids, tokens.first_at(turn.content_end), tokens.first_at(turn.stop)
+    control = [k for k in range(first, stop) if _closes(ids[k], chat)] or _just_after(stop, ids, chat)
+    if control and not turn.plain:
+        return next((k for k in control if ids[k] == chat.end_of_turn), control[-1])
+    if chat.end_of_turn is not None and control and not _says(ids[first : control[0]], chat):
+        return control[0]
     raise RowProblem(
         "no_end_of_turn",
         "An answer is not closed by the model's end-of-turn token; the model would never learn to stop.",
     )
 
 
-def _first_at(offsets: list[tuple[int, int]], position: int) -> int:
-    return next((k for k, (start, _) in enumerate(offsets) if start >= position), len(offsets))
+def _just_after(stop: int, ids: list[int], chat: Chat) -> list[int]:
+    """For templates that leave the closing token away while a turn is the last one."""
+    found = next((k for k in range(stop, len(ids)) if _closes(ids[k], chat)), None)
+    return [] if found is None or _says(ids[stop:found], chat) else [found]
+
+
+def _says(ids: list[int], chat: Chat) -> bool:
+    return bool(ids) and bool(chat.tokenizer.decode(ids).strip())

@@ -20,8 +20,8 @@ from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import Question
 from app.domain.jobs.models import Job
-from app.domain.jobs.owners import cancel_borrowed
-from app.domain.jobs.states import LIVE, JobKind, JobState
+from app.domain.jobs.owners import cancel_borrowed, uses
+from app.domain.jobs.states import LIVE, JobKind
 from app.domain.users.scoping import actor_of
 
 
@@ -106,9 +106,10 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
 
 
 def _refuse_if_used(session: Session, dataset_id: int) -> None:
-    used = jobs.list_jobs(session, states=LIVE, subject_id=dataset_id, limit=1)
-    if used:
-        raise ConflictError(f"“{used[0].name}” is using this data set. Cancel that job first, or wait until it ends.")
+    live = (col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))
+    used = session.exec(select(Job).where(uses(dataset_id), *live).limit(1)).first()
+    if used is not None:
+        raise ConflictError(f"“{used.name}” is using this data set. Cancel that job first, or wait until it ends.")
 
 
 def share(session: Session, bells: Bells, dataset_id: int, *, shared: bool) -> None:
@@ -185,30 +186,6 @@ def _question_of(row: Row) -> Question | None:
     if not user or len(user) > 2_000 or len(system) > 4_000:
         return None
     return Question(prompt=user, system=system, expected=answer[:20_000])
-
-
-def request_audit(
-    session: Session, bells: Bells, dataset_id: int, base_model: str, revision: str = "", max_seq_length: int = 0
-) -> Job:
-    """The audit of a data set for a model: the one that is there, or a new job."""
-    dataset = get_dataset(session, dataset_id)
-    if dataset.state != DatasetState.READY:
-        raise ConflictError("The data set is not ready yet.")
-    known = find_audit(session, dataset_id, base_model, revision, max_seq_length)
-    if known is not None and known.state not in (JobState.FAILED, JobState.CANCELLED):
-        return known
-    config = {"base_model": base_model, "revision": revision, "max_seq_length": max_seq_length}
-    name = f"{dataset.name} · {base_model}"
-    return jobs.enqueue(session, bells, kind=JobKind.AUDIT, subject_id=dataset_id, name=name, config=config)
-
-
-def find_audit(
-    session: Session, dataset_id: int, base_model: str, revision: str = "", max_seq_length: int = 0
-) -> Job | None:
-    """The newest audit of this data set for this model and length."""
-    config = {"base_model": base_model, "revision": revision, "max_seq_length": max_seq_length}
-    audits = jobs.list_jobs(session, kinds=(JobKind.AUDIT,), subject_id=dataset_id, limit=200)
-    return next((job for job in audits if job.config == config), None)
 
 
 def store_problem(session: Session, dataset_id: int, problem: dict[str, Any]) -> None:

@@ -75,6 +75,9 @@ class TrainConfig(BaseModel):
     target_modules: Annotated[tuple[Module, ...], Field(max_length=100)] = TARGET_MODULES
 
     validation_split: float = Field(default=0.1, ge=0, le=0.5, description="fraction of the rows held out")
+    validation_dataset: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="number of a data set whose rows are held out instead; 0: none"
+    )
     eval_steps: int = Field(default=0, ge=0, le=100_000, description="0: ten times a run")
     save_steps: int = Field(default=0, ge=0, le=100_000, description="0: ten times a run")
     save_minutes: float = Field(default=15.0, ge=0, le=10_000, description="on the trainer's clock; 0: by steps alone")

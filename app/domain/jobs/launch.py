@@ -11,7 +11,7 @@ from app.core.live import Bells
 from app.core.settings import Settings
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset, DatasetState
-from app.domain.datasets.split import validation_count
+from app.domain.datasets.split import Split, validation_count
 from app.domain.errors import ConflictError, DomainError, InvalidError
 from app.domain.exports.service import check_push
 from app.domain.jobs import service as jobs
@@ -38,7 +38,7 @@ def launch_training(
         errors["name"] = "Give the tuned model a name."
     dataset = _usable(session, dataset_id, errors)
     if dataset is not None:
-        _check_split(dataset, config, errors)
+        _check_split(session, dataset, config, errors)
     refusal = check_model(settings, config.base_model)
     if refusal:
         errors["base_model"] = refusal
@@ -118,15 +118,37 @@ def _usable(session: Session, dataset_id: int, errors: dict[str, str]) -> Datase
     return dataset
 
 
-def _check_split(dataset: Dataset, config: TrainConfig, errors: dict[str, str]) -> None:
+def _check_split(session: Session, dataset: Dataset, config: TrainConfig, errors: dict[str, str]) -> None:
     if dataset.row_count < 1:
         errors["dataset_id"] = "This data set has no rows."
+    elif config.validation_dataset:
+        _check_held_out(session, dataset, config, errors)
     elif config.validation_split > 0 and validation_count(dataset.row_count, config.validation_split) == 0:
         errors["validation_split"] = "One row can't be split. Set the validation split to 0, or add rows."
 
 
+def _check_held_out(session: Session, dataset: Dataset, config: TrainConfig, errors: dict[str, str]) -> None:
+    found: dict[str, str] = {}
+    held_out = _usable(session, config.validation_dataset, found)
+    if held_out is None:
+        errors["validation_dataset"] = found["dataset_id"]
+    elif held_out.id == dataset.id:
+        errors["validation_dataset"] = (
+            "Choose another data set than the one that is trained on, or a share of its rows."
+        )
+
+
+def split_of(config: TrainConfig) -> Split:
+    """Which rows are held out. With another data set's rows neither fraction nor seed matters."""
+    if config.validation_dataset:
+        return Split(fraction=0, seed=0, dataset_id=config.validation_dataset)
+    return Split(fraction=config.validation_split, seed=config.seed)
+
+
 def train_rows(dataset: Dataset, config: TrainConfig) -> int:
     """Rows left for training after the split."""
+    if config.validation_dataset:
+        return dataset.row_count
     return dataset.row_count - validation_count(dataset.row_count, config.validation_split)
 
 

@@ -45,9 +45,15 @@ def held_by_workers(session: Session) -> list[Job]:
     return list(session.exec(everybody(query.limit(500))))
 
 
+def uses(dataset_id: int) -> sa.ColumnElement[bool]:
+    """Trainings that read a data set, to learn from or to look at their loss."""
+    held_out = sa.cast(col(Job.config)["validation_dataset"].as_string(), sa.String) == str(dataset_id)
+    return sa.and_(col(Job.kind) == JobKind.TRAIN, sa.or_(col(Job.subject_id) == dataset_id, held_out))
+
+
 def cancel_borrowed(session: Session, bells: Bells, dataset_id: int, owner_id: int | None) -> None:
     """Others' live trainings on a data set that is taken back: each is cancelled, and its log says why."""
-    live = (col(Job.kind) == JobKind.TRAIN, col(Job.subject_id) == dataset_id, col(Job.state).in_(list(LIVE)))
+    live = (uses(dataset_id), col(Job.state).in_(list(LIVE)))
     theirs = col(Job.owner_id).is_distinct_from(owner_id)
     for number in session.execute(everybody(sa.select(col(Job.id)).where(*live, theirs))).scalars().all():
         from app.domain.jobs import service  # it asks here whose a new job is

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.core.context import Context
 from app.core.storage import StorageError
+from app.domain.datasets import audits as asked
 from app.domain.datasets import service
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.datasets.refusals import FormatError
@@ -183,7 +184,7 @@ def detail_page(
 def _detail(session: Session, ctx: Context, dataset: Dataset, row: int, problem: int) -> dict[str, Any]:
     dataset_id = dataset.id or 0
     intake = next(iter(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), subject_id=dataset_id, limit=1)), None)
-    audits = jobs.list_jobs(session, kinds=(JobKind.AUDIT,), subject_id=dataset_id, limit=20)
+    audits = asked.list_audits(session, dataset)
     uses = jobs.list_jobs(session, kinds=(JobKind.TRAIN,), subject_id=dataset_id, limit=10)
     rows = service.preview_rows(ctx.storage, dataset, row, ROWS_A_PAGE)
     return {
@@ -231,7 +232,7 @@ def audit(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id
     refusal = check_model(ctx.settings, base_model)
     if refusal:
         raise InvalidError(refusal, field="base_model")
-    service.request_audit(session, ctx.bells, dataset_id, base_model)
+    asked.request_audit(session, ctx.bells, dataset_id, base_model)
     return see_other(request, f"/datasets/{dataset_id}#audits", _("The audit is on its way."))
 
 

@@ -10,12 +10,13 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from app.core.context import Context
+from app.domain.datasets import audits
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.errors import InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
-from app.domain.jobs.launch import launch_training
+from app.domain.jobs.launch import launch_training, split_of
 from app.domain.jobs.models import Job
 from app.domain.models.catalogue import check_model, check_revision, offered
 from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
@@ -24,7 +25,7 @@ from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.actions import priorities
 from app.web.views.audits import AuditView, audit_view
-from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_NAME, SPLIT, defaults, written
+from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_NAME, HELD_OUT, SPLIT, defaults, written
 from app.web.views.job_form import SHOWN_QUESTIONS, JobForm, put_questions, read_form, to_config, typed_questions
 from app.web.views.outlook import outlook
 from app.web.views.rescue import rescue
@@ -100,6 +101,8 @@ def _show(request: Request, session: Session, ctx: Context, form: JobForm, statu
         offers=offered(ctx.settings),
         basic=BASIC,
         split=SPLIT,
+        held_out=HELD_OUT,
+        held_out_choices=_held_out_choices(rows),
         advanced=ADVANCED,
         advanced_open=bool(form.errors.keys() & ADVANCED_NAMES),
         shown_questions=SHOWN_QUESTIONS,
@@ -107,6 +110,11 @@ def _show(request: Request, session: Session, ctx: Context, form: JobForm, statu
         goes_on_from=_goes_on_from(session, form),
         **_panel(session, ctx, form, start=False),
     )
+
+
+def _held_out_choices(rows: list[Dataset]) -> list[tuple[str, str]]:
+    ready = [(str(row.id), row.name) for row in rows if row.state == DatasetState.READY]
+    return [("0", _("A share of the rows")), *ready]
 
 
 def _goes_on_from(session: Session, form: JobForm) -> str:
@@ -196,8 +204,8 @@ def _dataset(session: Session, number: int) -> Dataset | None:
 
 
 def _audit(session: Session, ctx: Context, dataset: Dataset, config: TrainConfig, *, start: bool) -> AuditView | None:
-    key = (dataset.id or 0, config.base_model, config.revision, config.max_seq_length)
-    job = datasets.find_audit(session, *key)
+    key = (dataset.id or 0, config.base_model, config.revision, split_of(config))
+    job = audits.find_audit(session, *key)
     if job is None and start:
-        job = datasets.request_audit(session, ctx.bells, *key)
-    return audit_view(job) if job is not None else None
+        job = audits.request_audit(session, ctx.bells, *key)
+    return audit_view(job, config.max_seq_length) if job is not None else None

@@ -12,7 +12,7 @@ from app.domain.jobs.models import Job
 from app.domain.jobs.states import FINAL, JobState
 from app.web import filters
 from app.web.render import translate as _
-from app.web.render import translate_many
+from app.web.views.audit_words import kind_of_secret, warnings_of
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,29 @@ class AuditView:
         numbers = [
             (_("Tokens"), filters.number(report.tokens_total)),
             (_("Learned from"), filters.percent(share)),
-            (_("Middle row"), _("%(n)s tokens", n=filters.number(report.p50))),
-            (_("99 %% are up to"), _("%(n)s tokens", n=filters.number(report.p99))),
-            (_("Longest"), _("%(n)s tokens", n=filters.number(report.max))),
-            (_("Length proposed"), _("%(n)s tokens", n=filters.number(report.proposed_max_seq_length))),
+            (_("Middle row"), _tokens(report.row_lengths.p50)),
+            (_("99 %% are up to"), _tokens(report.row_lengths.p99)),
+            (_("Longest"), _tokens(report.row_lengths.max)),
+            (_("Length proposed"), _tokens(report.proposed_max_seq_length)),
         ]
-        return [{"label": label, "value": value} for label, value in numbers]
+        return _items(numbers)
+
+    @property
+    def folds(self) -> list[dict[str, Any]]:
+        """What is looked up rather than read: a title and items of the `keyvalues` macro each."""
+        report = self.report
+        if report is None:
+            return []
+        found = [
+            (_("Lengths in tokens"), _lengths(report)),
+            (_("What a longest length would cut"), _cuts(report)),
+            (_("Languages"), _languages(report)),
+            (_("System prompts"), _systems(report)),
+            (_("Rows that are nearly the same"), _copies(report)),
+            (_("Where the secrets are"), _secrets(report)),
+            (_("Rows left out, by reason"), [(code, filters.number(n)) for code, n in report.problem_counts.items()]),
+        ]
+        return [{"title": title, "items": _items(items)} for title, items in found if items]
 
     @property
     def bars(self) -> list[dict[str, Any]]:
@@ -67,60 +84,65 @@ class AuditView:
         ]
 
 
-def audit_view(job: Job) -> AuditView:
-    """The audit of a job row; a report of an older version counts as none."""
+def audit_view(job: Job, max_seq_length: int = 0) -> AuditView:
+    """The audit of a job row, rows cut at `max_seq_length`; a report of an older version counts as none."""
     report = None
     if job.state == JobState.SUCCEEDED:
         try:
-            report = AuditReport.model_validate(job.result)
+            report = AuditReport.model_validate(job.result).at(max_seq_length)
         except ValidationError:
             report = None
     return AuditView(job, str(job.config.get("base_model", "")), report, warnings_of(report) if report else [])
 
 
-def warnings_of(report: AuditReport) -> list[str]:
-    """Sentences about what a person should know before training on these rows."""
-    found = [_bad(report), _cut(report), _end_of_turn(report), _reasoning(report), *_copies(report)]
-    if report.template_changed:
-        found.append(report.template_note or _("The chat template is changed for training."))
-    return [sentence for sentence in found if sentence]
+#: Lengths whose cost is told, besides the one that is asked for and the one proposed.
+_LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+Facts = list[tuple[str, str]]
 
 
-def _bad(report: AuditReport) -> str:
-    one, many = "%(n)s row will not be trained on", "%(n)s rows will not be trained on"
-    if not report.bad_rows:
-        return ""
-    first = report.problems[0].message if report.problems else _("nothing of them is an answer to learn from.")
-    return f"{translate_many(one, many, report.bad_rows)}: {first}"
+def _items(facts: Facts) -> list[dict[str, str]]:
+    return [{"label": label, "value": value} for label, value in facts]
 
 
-def _cut(report: AuditReport) -> str:
-    one = "%(n)s row is longer than %(most)s tokens and will be cut at its end."
-    many = "%(n)s rows are longer than %(most)s tokens and will be cut at their end."
-    most = filters.number(report.max_seq_length)
-    return translate_many(one, many, report.cut_rows, most=most) if report.cut_rows else ""
+def _tokens(count: int) -> str:
+    return _("%(n)s tokens", n=filters.number(count))
 
 
-def _end_of_turn(report: AuditReport) -> str:
-    missing = 1 - report.end_of_turn_supervised
-    if missing <= 0:
-        return ""
-    return _("In %(share)s of the rows the model does not learn where to stop.", share=filters.percent(missing))
+def _lengths(report: AuditReport) -> Facts:
+    words = {"p10": _("A tenth up to"), "p50": _("Half up to"), "p90": _("90 %% up to"), "p99": _("99 %% up to")}
+    rows, learned = report.row_lengths, report.learned_lengths
+    return [
+        (word, _("%(a)s, learned %(b)s", a=filters.number(getattr(rows, q)), b=filters.number(getattr(learned, q))))
+        for q, word in (words | {"max": _("Longest")}).items()
+    ]
 
 
-def _reasoning(report: AuditReport) -> str:
-    if not report.reasoning_rows or report.reasoning_kept:
-        return ""
-    return _("This model's chat template drops the reasoning: it will not be learned.")
+def _cuts(report: AuditReport) -> Facts:
+    lengths = sorted({*_LENGTHS, report.max_seq_length, report.proposed_max_seq_length})
+    return [
+        (_tokens(cut.length), _("%(a)s rows, %(b)s tokens", a=filters.number(cut.rows), b=filters.number(cut.tokens)))
+        for cut in map(report.cut, lengths)
+        if cut.rows or cut.length == report.max_seq_length
+    ]
 
 
-def _copies(report: AuditReport) -> list[str]:
-    out = []
-    if report.duplicates:
-        one, many = "%(n)s row repeats another word for word.", "%(n)s rows repeat others word for word."
-        out.append(translate_many(one, many, report.duplicates))
-    if report.leakage:
-        one = "%(n)s held-out row is trained on as well, so the validation loss flatters."
-        many = "%(n)s held-out rows are trained on as well, so the validation loss flatters."
-        out.append(translate_many(one, many, report.leakage))
-    return out
+def _languages(report: AuditReport) -> Facts:
+    return [(each.code, filters.percent(each.rows / report.languages_looked_at)) for each in report.languages]
+
+
+def _systems(report: AuditReport) -> Facts:
+    found = [(each.text, filters.number(each.rows)) for each in report.system_prompts.common]
+    without = report.system_prompts.rows_without
+    return [*found, (_("without one"), filters.number(without))] if found else []
+
+
+def _copies(report: AuditReport) -> Facts:
+    return [(_("Row %(n)s", n=pair.row), _("like row %(n)s", n=pair.like)) for pair in report.copies.examples]
+
+
+def _secrets(report: AuditReport) -> Facts:
+    return [
+        (_("Row %(n)s", n=example.row), f"{kind_of_secret(each.kind)}: {example.masked}")
+        for each in report.secrets
+        for example in each.examples
+    ]

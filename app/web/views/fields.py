@@ -46,6 +46,12 @@ SPLIT = FieldSpec(
     "Rows the model never trains on, so that the validation loss tells learning from memorising.",
     unit="%",
 )
+HELD_OUT = FieldSpec(
+    "validation_dataset",
+    "Held-out rows",
+    "A share of the rows, drawn by the seed so that no copy of a row is on both sides, or a data set of their own.",
+    kind="dataset",
+)
 ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
     (
         "Length and pace",
@@ -215,7 +221,7 @@ ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
         ),
     ),
 )
-BY_NAME = {f.name: f for f in (*BASIC, SPLIT, *(f for _, group in ADVANCED for f in group))}
+BY_NAME = {f.name: f for f in (*BASIC, SPLIT, HELD_OUT, *(f for _, group in ADVANCED for f in group))}
 BY_NAME["base_model"] = FieldSpec("base_model", "Base model", "")
 ADVANCED_NAMES = frozenset(f.name for _, group in ADVANCED for f in group)
 
@@ -252,6 +258,7 @@ NOUGHT = {
     "min_gpu_memory_gb": "any",
     "worker_label": "any",
     "temperature": "0, the likeliest word",
+    "validation_dataset": "a share of the rows",
 }
 
 

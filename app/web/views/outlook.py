@@ -32,6 +32,7 @@ from app.web.render import translate as _
 from app.web.views.audits import AuditView
 from app.web.views.demands import train_demand_words
 from app.web.views.machine import Machine, chosen, likely_machine
+from app.web.views.proposals import Proposal, proposals
 
 #: Until an audit has said how long the rows are, in tokens.
 USUAL_LENGTH = 2048
@@ -48,6 +49,8 @@ class Outlook:
     #: Why something was chosen that is not the usual.
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    #: What the rows suggest, where it differs from what is typed.
+    proposals: list[Proposal] = field(default_factory=list)
 
 
 def outlook(
@@ -56,7 +59,7 @@ def outlook(
     """Everything that can be said before a training library is loaded."""
     found = Outlook()
     training = train_rows(dataset, config)
-    held = dataset.row_count - training
+    held = _held_out(session, config) if config.validation_dataset else dataset.row_count - training
     rows = _("%(a)s train, %(b)s validate", a=filters.number(training), b=filters.number(held))
     found.items.append(_item(_("Rows"), rows))
     report = audit.report if audit else None
@@ -67,11 +70,17 @@ def outlook(
     if audit is not None and report is not None:
         _put_tokens(found, config, report)
         found.warnings += audit.warnings
+        found.proposals = proposals(report, config)
     _put_machine(found, session, settings, config, units, report)
     demand = demand_of(JobKind.TRAIN, config.model_dump())
     found.warnings += [f"{said} " + _("Until one can, the job waits.") for said in train_demand_words(session, demand)]
     _put_disk(found, session, settings, training_bytes(settings, config, dataset.size))
     return found
+
+
+def _held_out(session: Session, config: TrainConfig) -> int:
+    found = session.get(Dataset, config.validation_dataset)
+    return found.row_count if found else 0
 
 
 def _put_disk(found: Outlook, session: Session, settings: Settings, needed: int) -> None:
