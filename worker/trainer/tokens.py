@@ -7,15 +7,14 @@ The conversation is rendered once and tokenised once; the assistant's turns, fou
 from __future__ import annotations
 
 import unicodedata
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice, pairwise
-from typing import Any, Protocol
+from dataclasses import dataclass
+from itertools import islice
 
 from worker.trainer.chat import Chat, TemplateRefused
+from worker.trainer.places import Offset, Read, Tokens, in_pieces, tokenise
 from worker.trainer.rows import Message, Row, split_reasoning
 from worker.trainer.turns import Rendered, RowProblem, Turn, render_turns
 
@@ -23,7 +22,6 @@ __all__ = ["IGNORED", "Encoded", "RowProblem", "encode", "encode_many"]
 
 IGNORED = -100
 _BATCH = 32
-Offset = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Encoded:
 def encode(row: Row, chat: Chat, max_seq_length: int = 0) -> Encoded:
     """Tokenise one row, cut at its end to `max_seq_length` tokens (0: whole). Raises `RowProblem`."""
     prepared = _prepare(row, chat)
-    tokens, back = _tokenise([prepared.rendered.text], chat)[0]
+    tokens, back = tokenise([prepared.rendered.text], chat)[0]
     encoded = _finish(prepared, tokens, back, chat, with_offsets=True)
     if not max_seq_length:
         return encoded
@@ -65,13 +63,13 @@ def encode_many(rows: Iterable[Row], chat: Chat, threads: int) -> Iterator[Encod
 
     Tokenising and reading back leave the interpreter free, so that `threads` of them run beside the rest.
     """
-    waiting: deque[tuple[list[_Prepared | RowProblem], Future[list[_Read]]]] = deque()
+    waiting: deque[tuple[list[_Prepared | RowProblem], Future[list[Read]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         source = iter(rows)
         while batch := list(islice(source, _BATCH)):
             prepared = [_prepared(row, chat) for row in batch]
             texts = [each.rendered.text for each in prepared if isinstance(each, _Prepared)]
-            waiting.append((prepared, pool.submit(_tokenise, texts, chat)))
+            waiting.append((prepared, pool.submit(tokenise, texts, chat)))
             if len(waiting) > threads + 1:
                 yield from _finished(*waiting.popleft(), chat)
         while waiting:
@@ -79,7 +77,7 @@ def encode_many(rows: Iterable[Row], chat: Chat, threads: int) -> Iterator[Encod
 
 
 def _finished(
-    batch: list[_Prepared | RowProblem], tokenised: Future[list[_Read]], chat: Chat
+    batch: list[_Prepared | RowProblem], tokenised: Future[list[Read]], chat: Chat
 ) -> Iterator[Encoded | RowProblem]:
     found = iter(tokenised.result())
     for each in batch:
@@ -148,94 +146,6 @@ def _refuse_control_tokens(messages: list[Message], chat: Chat) -> None:
             )
 
 
-# --- characters to tokens -----------------------------------------------------------------------
-
-
-class _Tokens(Protocol):
-    """A text in tokens, and where its characters are."""
-
-    @property
-    def ids(self) -> list[int]: ...
-    @property
-    def offsets(self) -> list[Offset]: ...
-    def first_at(self, position: int) -> int:
-        """Index of the first token that begins at `position` or after it."""
-
-    def merges(self, position: int) -> bool:
-        """A token reaches over `position`."""
-
-
-@dataclass
-class _Whole:
-    """What the tokenizer says of a text; asked for single places, for a list of all offsets takes longer."""
-
-    encoding: Any
-    length: int
-    ids: list[int]
-
-    @property
-    def offsets(self) -> list[Offset]:
-        return list(self.encoding.offsets)
-
-    def first_at(self, position: int) -> int:
-        while position < self.length:
-            token = self.encoding.char_to_token(position)
-            if token is None:  # a space that belongs to no token's characters
-                position += 1
-            elif self.encoding.token_to_chars(token)[0] >= position:
-                return int(token)
-            else:
-                position = max(position + 1, self.encoding.token_to_chars(token)[1])
-        return len(self.ids)
-
-    def merges(self, position: int) -> bool:
-        token = self.encoding.char_to_token(position) if position < self.length else None
-        return token is not None and self.encoding.token_to_chars(token)[0] < position
-
-
-@dataclass
-class _Pieces:
-    """A text that was tokenised in pieces."""
-
-    ids: list[int]
-    offsets: list[Offset]
-    _starts: list[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._starts = [start for start, _ in self.offsets]
-
-    def first_at(self, position: int) -> int:
-        return bisect_left(self._starts, position)
-
-    def merges(self, position: int) -> bool:
-        at = self.first_at(position) - 1
-        return at >= 0 and self.offsets[at][1] > position
-
-
-_Read = tuple[_Tokens, str]
-
-
-def _tokenise(texts: list[str], chat: Chat) -> list[_Read]:
-    """Each text in tokens, and what reading them back gives."""
-    backend = chat.tokenizer.backend_tokenizer
-    found = backend.encode_batch(texts, add_special_tokens=False)
-    ids = [each.ids for each in found]
-    back = backend.decode_batch(ids, skip_special_tokens=False)
-    return [(_Whole(a, len(b), c), d) for a, b, c, d in zip(found, texts, ids, back, strict=True)]
-
-
-def _in_pieces(text: str, turns: list[Turn], chat: Chat) -> _Read:
-    """The prompt's end and the answer's first characters as one token: the model never reads that when it is asked."""
-    cuts = sorted({0, len(text), *(turn.start for turn in turns)})
-    ids: list[int] = []
-    offsets: list[Offset] = []
-    for start, end in pairwise(cuts):
-        tokens, _ = _tokenise([text[start:end]], chat)[0]
-        ids += tokens.ids
-        offsets += [(start + a, start + b) for a, b in tokens.offsets]
-    return _Pieces(ids, offsets), chat.tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False)
-
-
 def _same_text(back: str, text: str) -> bool:
     """Equal up to Unicode's composed form and the leading space that sentence-piece vocabularies add."""
     if back == text:
@@ -247,10 +157,10 @@ def _same_text(back: str, text: str) -> bool:
 # --- tokens to labels ---------------------------------------------------------------------------
 
 
-def _finish(prepared: _Prepared, tokens: _Tokens, back: str, chat: Chat, *, with_offsets: bool) -> Encoded:
+def _finish(prepared: _Prepared, tokens: Tokens, back: str, chat: Chat, *, with_offsets: bool) -> Encoded:
     text, turns = prepared.rendered.text, prepared.rendered.turns
     if any(tokens.merges(turn.start) for turn in turns):
-        tokens, back = _in_pieces(text, turns, chat)
+        tokens, back = in_pieces(text, turns, chat)
     if not _same_text(back, text):
         raise RowProblem("decode_differs", "The model's tokenizer can't write this text: it comes back changed.")
     return Encoded(
@@ -264,14 +174,14 @@ def _finish(prepared: _Prepared, tokens: _Tokens, back: str, chat: Chat, *, with
     )
 
 
-def _learned(tokens: _Tokens, start: int | None, turns: list[Turn], chat: Chat) -> list[int]:
+def _learned(tokens: Tokens, start: int | None, turns: list[Turn], chat: Chat) -> list[int]:
     if start is None:
         return _label(tokens, turns, chat)
     first = tokens.first_at(start)
     return [IGNORED] * first + tokens.ids[first:]
 
 
-def _label(tokens: _Tokens, turns: list[Turn], chat: Chat) -> list[int]:
+def _label(tokens: Tokens, turns: list[Turn], chat: Chat) -> list[int]:
     ids = tokens.ids
     labels = [IGNORED] * len(ids)
     for turn in turns:
@@ -286,7 +196,7 @@ def _closes(token: int, chat: Chat) -> bool:
     return token == chat.end_of_turn or token in chat.control_ids
 
 
-def _end_of(turn: Turn, tokens: _Tokens, chat: Chat) -> int:
+def _end_of(turn: Turn, tokens: Tokens, chat: Chat) -> int:
     """Index of the token that closes `turn`: the end-of-turn token, or what the template closes earlier turns with."""
     ids, first, stop = tokens.ids, tokens.first_at(turn.content_end), tokens.first_at(turn.stop)
     control = [k for k in range(first, stop) if _closes(ids[k], chat)] or _just_after(stop, ids, chat)

@@ -30,9 +30,9 @@ from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.actions import actions, checkpoint_items, place_of, priorities
 from app.web.views.answers import pair_view
+from app.web.views.chosen import settings_view
 from app.web.views.demands import unmet_words
 from app.web.views.exports import export_views, push_views
-from app.web.views.fields import settings_view
 from app.web.views.jobs import job_view, log_view, phase_items
 from app.web.views.numbers import gpu_hours, reread_words, score_items, stat_items
 from app.web.views.owners import owner_words
