@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import first_step, throughput, web_start
+from benchmarks import audit, first_step, throughput, web_start
 
-ALL = {"web_start": web_start.main, "first_step": first_step.main, "throughput": throughput.main}
+ALL = {"audit": audit.main, "web_start": web_start.main, "first_step": first_step.main, "throughput": throughput.main}
 
 
 def main() -> int:
