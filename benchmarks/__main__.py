@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import first_step, intake, throughput, web_start
+from benchmarks import audit, first_step, intake, throughput, web_start
 
-ALL = {"web_start": web_start.main, "first_step": first_step.main, "throughput": throughput.main, "intake": intake.main}
+ALL = {
+    "web_start": web_start.main,
+    "first_step": first_step.main,
+    "throughput": throughput.main,
+    "intake": intake.main,
+    "audit": audit.main,
+}
 
 
 def main() -> int:

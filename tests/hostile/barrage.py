@@ -47,6 +47,7 @@ _SOMEWHERE = {
     "name": st.just("w"),
     "channel": st.sampled_from(["webhook", "email"]),
     "folder": st.just("a--b"),
+    "number": st.integers(1, 3),
 }
 _NUMBERS = st.sampled_from(["1", "2", "3", "0.5", "60"])
 _LIKELY = {

@@ -99,7 +99,9 @@ def test_every_field_takes_every_hostile_value(site: Site, surface: Surface, web
     for number, (path, names) in enumerate(sorted(surface.forms.items())):
         if path == "/datasets":
             continue
-        address = re.sub(r"\{\w+_id\}", "1", path).format(channel="webhook", queue="gpu", name="w", folder="a--b")
+        address = re.sub(r"\{\w+_id\}", "1", path).format(
+            channel="webhook", queue="gpu", name="w", folder="a--b", number=1
+        )
         for value in EVERY[number % 4 :: 4] if names else ():
             answer = web.post(address, data=dict.fromkeys(names, value))
             assert answer.status_code < 500, (path, value)

@@ -81,6 +81,7 @@ def ids(house: House) -> dict[str, Any]:
         "name": "nobody",
         "channel": "webhook",
         "folder": "nothing",
+        "number": 1,
     }
 
 

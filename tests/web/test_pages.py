@@ -47,7 +47,12 @@ PAGES = (
 
 
 def every_page(world: seeding.World) -> list[str]:
-    made = [f"/datasets/{world.dataset}", f"/datasets/{world.problems}", f"/models/{world.done}"]
+    made = [
+        f"/datasets/{world.dataset}",
+        f"/datasets/{world.dataset}/rows/1",
+        f"/datasets/{world.problems}",
+        f"/models/{world.done}",
+    ]
     shown = [f"/jobs/{i}" for i in (world.running, world.done, world.failed, world.queued)]
     return [*PAGES, *made, *shown, f"/jobs/new?like={world.failed}", "/jobs?show=failed", "/nope"]
 

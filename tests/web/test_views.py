@@ -26,7 +26,8 @@ from app.web import filters
 from app.web.render import environment, static, translate
 from app.web.views.answers import differences
 from app.web.views.audit_words import warnings_of
-from app.web.views.fields import ADVANCED, BASIC, BY_NAME, SPLIT, defaults, settings_view
+from app.web.views.chosen import settings_view
+from app.web.views.fields import ADVANCED, BASIC, BY_NAME, SPLIT, defaults
 from app.web.views.jobs import job_view, phase_items
 from app.web.views.numbers import score_items
 from app.web.views.outlook import outlook

@@ -26,6 +26,8 @@ _PLACES, _BANDS, _SHARED = 64, 16, 0.8
 _LEAST = 12
 _EXAMPLES = 5
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+_ALL = np.arange(_PLACES)
+_EDGES = np.append(np.arange(_PLACES, dtype=np.uint64) << np.uint64(58), np.uint64(2**64 - 1))
 Words = NDArray[np.uint64]
 
 
@@ -109,13 +111,10 @@ def signature(row: Row) -> NDArray[np.uint16] | None:
     mixed ^= mixed >> np.uint64(29)
     mixed *= _ODD
     mixed.sort()
-    places = (mixed >> np.uint64(58)).astype(np.intp)
-    here, first = np.unique(places, return_index=True)
-    out = np.zeros(_PLACES, np.uint64)
-    out[here] = mixed[first]
-    filled = np.maximum.accumulate(np.where(np.isin(np.arange(_PLACES), here), np.arange(_PLACES), -1))
-    filled[filled < 0] = here[-1]  # an empty place takes what the one before it has, all round
-    return (out[filled] >> np.uint64(20)).astype(np.uint16)
+    edges = mixed.searchsorted(_EDGES)  # the first of each place
+    filled = np.maximum.accumulate(np.where(edges[1:] > edges[:-1], _ALL, -1))
+    filled[filled < 0] = filled[-1]  # an empty place takes what the one before it has, all round
+    return (mixed[edges[filled]] >> np.uint64(20)).astype(np.uint16)
 
 
 def _words(text: str) -> Words:

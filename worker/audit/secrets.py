@@ -9,7 +9,25 @@ from dataclasses import dataclass, field
 from app.domain.datasets.audit import SecretExample, SecretFinding
 
 _EXAMPLES = 3
-_KEY_HEADS = ("AKIA", "ASIA", "gh", "sk-", "sk_", "hf_", "xox", "AIza", "glpat-", "eyJ", "npm_", "pypi-")
+_KEY_HEADS = (
+    "AKIA",
+    "ASIA",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "sk-",
+    "sk_",
+    "hf_",
+    "xox",
+    "AIza",
+    "glpat-",
+    "eyJ",
+    "npm_",
+    "pypi-",
+)
 _KEY = re.compile(
     r"\b(?:A[KS]IA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|sk-[A-Za-z0-9_-]{20,}"
     r"|sk_(?:live|test)_[A-Za-z0-9]{16,}|hf_[A-Za-z0-9]{30,}|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[A-Za-z0-9_-]{35}"
@@ -23,7 +41,7 @@ _CARD = re.compile(r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d.])")
 _PHONE = re.compile(
     r"(?<![\w.+])(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?){2,5}\d{2,4}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})(?![\w])"
 )
-_DIGITS = re.compile(r"\d{3}")
+_NUMBER = re.compile(r"\d[\d ().-]{7,}\d")
 
 
 def find_secrets(text: str) -> Iterator[tuple[str, str]]:
@@ -34,7 +52,7 @@ def find_secrets(text: str) -> Iterator[tuple[str, str]]:
         yield from (("api_key", hit[0]) for hit in _KEY.finditer(text))
     if "@" in text:
         yield from (("email", hit[0]) for hit in _MAIL.finditer(text))
-    if _DIGITS.search(text):
+    if _NUMBER.search(text):
         yield from (("card", hit[0]) for hit in _CARD.finditer(text) if is_card(hit[0]))
         yield from (("phone", hit[0]) for hit in _PHONE.finditer(text) if not is_card(hit[0]))
 
