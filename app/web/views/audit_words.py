@@ -46,10 +46,10 @@ def _nothing_left(report: AuditReport) -> str:
 def _cut(report: AuditReport) -> str:
     if not report.cut_rows:
         return ""
-    one = "%(n)s row is longer than %(most)s tokens and will be cut at its end: %(share)s of all tokens go."
-    many = "%(n)s rows are longer than %(most)s tokens and will be cut at their end: %(share)s of all tokens go."
-    share = filters.percent(report.cut_tokens / max(1, report.tokens_total))
-    return translate_many(one, many, report.cut_rows, most=filters.number(report.max_seq_length), share=share)
+    one = "%(n)s row is longer than %(most)s tokens and will be cut at its end: %(go)s tokens go."
+    many = "%(n)s rows are longer than %(most)s tokens and will be cut at their end: %(go)s tokens go."
+    most, go = filters.number(report.max_seq_length), filters.number(report.cut_tokens)
+    return translate_many(one, many, report.cut_rows, most=most, go=go)
 
 
 def _end_of_turn(report: AuditReport) -> str:
@@ -154,7 +154,7 @@ def _mixed_system_prompts(report: AuditReport) -> str:
     if not found.rows_without or not with_one:
         return ""
     return _(
-        "%(a)s rows have a system prompt and %(b)s have none. Ask the tuned model both ways, or give all rows one.",
-        a=filters.number(with_one),
+        "%(a)s a system prompt and %(b)s have none. Ask the tuned model both ways, or give all rows one.",
+        a=translate_many("%(n)s row has", "%(n)s rows have", with_one),
         b=filters.number(found.rows_without),
     )

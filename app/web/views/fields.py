@@ -45,19 +45,13 @@ SPLIT = FieldSpec(
     "Rows the model never trains on, so that the validation loss tells learning from memorising.",
     unit="%",
 )
-HELD_OUT = FieldSpec(
-    "validation_dataset",
-    "Held-out rows",
-    "A share of the rows, drawn by the seed so that no copy of a row is on both sides, or a data set of their own.",
-    kind="dataset",
-)
+_HELD_OUT_HELP = "A share of the rows, so that no copy of a row is on both sides; or another data set."
+HELD_OUT = FieldSpec("validation_dataset", "Held-out rows", _HELD_OUT_HELP, kind="dataset")
 ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
     (
         "Length and pace",
         (
-            FieldSpec(
-                "max_steps", "Steps at most", "0: as many as the epochs give. Any other number wins over the epochs."
-            ),
+            FieldSpec("max_steps", "Steps at most", "0: as many as the epochs give. Any other number wins."),
             FieldSpec(
                 "gradient_accumulation_steps",
                 "Accumulation",
