@@ -27,6 +27,9 @@ from app.domain.secrets.service import HUB_TOKEN, get_secret
 from worker.splitting import write_few, write_split
 from worker.trainer import specs
 
+#: What a person chose for an intake; without it everything is found by looking.
+_CHOSEN = ("format", "mapping", "replace")
+
 
 def job_dir_key(job: Job) -> str:
     """Storage key of this attempt's folder."""
@@ -156,6 +159,7 @@ class Workspace:
         return specs.IntakeSpec(
             source=self._ctx.storage.path(dataset.source_key),
             filename=dataset.filename,
+            **{name: self._job.config[name] for name in _CHOSEN if name in self._job.config},
             max_rows=self._ctx.settings.limits.rows,
             max_unpacked=self._ctx.settings.limits.unpacked_gb * 10**9,
         )

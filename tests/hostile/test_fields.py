@@ -37,7 +37,8 @@ IDS = {
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
-    "expected", "prompt", "question_expected", "question_expected_was", "question_prompt", "question_system",
+    "column", "find", "put", "expected", "prompt",
+    "question_expected", "question_expected_was", "question_prompt", "question_system",
     "question_was", "questions", "system",
 }  # fmt: skip
 #: One of a few words, or a number: compared or parsed, never used as it is.
@@ -52,6 +53,7 @@ CHOICES = {
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
     "length", "number",
+    "code", "format", "part", "was",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
 #: Settings hold addresses and folders too: whoever sets them owns the machine, so they are taken as they are.

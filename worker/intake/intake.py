@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.domain.datasets.formats import FORMATS, Format, convert, detect, merged, used
-from app.domain.datasets.refusals import FormatError, Row, RowError
+from app.domain.datasets.formats import Format, convert, detect, merged, used
+from app.domain.datasets.refusals import FormatError, Row, RowError, UnknownRowsError
+from app.domain.datasets.replacing import replaced
 from app.domain.files.arrays import read_values
 from app.domain.files.lines import BLOCK, read_blocks, split_block
 from app.domain.files.parsing import value_of
@@ -22,10 +23,12 @@ from worker.child import Child, JobError
 from worker.intake.fast import FastLane
 from worker.intake.keeper import Keeper
 from worker.intake.parquet import read_parquet
+from worker.intake.samples import samples_of
 from worker.trainer.specs import IntakeSpec
 
 #: Rows that the format is found by, and records that are looked through for them.
 LOOK_ROWS, LOOK_RECORDS = 100, 2_000
+MOST_COLUMNS = 200
 _TELL_SECONDS = 0.25
 #: Rows as one text, a line each (empty: they can't be taken so), and one by one.
 Batch = tuple[bytes, Iterable[Record]]
@@ -40,6 +43,8 @@ class Intake:
         self.kind: Format | None = spec.format or None
         self.mapping = dict(spec.mapping)
         self._columns: list[str] = []
+        self._samples: list[dict[str, Any]] = []
+        self._refusal = ""
         self._told = time.monotonic()
         self._size = spec.source.stat().st_size
 
@@ -47,14 +52,21 @@ class Intake:
         """Every row. Raises `FormatError` or `JobError` when the file as a whole is of no use."""
         with self._opened() as (source, kind):
             self.shape = kind.shape
-            self._look(source, kind)
+            try:
+                self._look(source, kind)
+            except UnknownRowsError as exc:
+                self._refusal = str(exc)
+                return
         with self._opened() as (source, kind):
-            if self.kind == "messages" and set(self.mapping.values()) == {"messages"} and kind.shape in _BATCHED:
+            if self._is_plain() and kind.shape in _BATCHED:
                 self._by_batches(source, _BATCHED[kind.shape](source))
             else:
                 for record in self._records(source, kind):
                     self._take(record)
                     self._tell(source)
+
+    def _is_plain(self) -> bool:
+        return self.kind == "messages" and set(self.mapping.values()) == {"messages"} and not self._spec.replace
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Stream, FileKind]]:
@@ -80,7 +92,8 @@ class Intake:
             if len(rows) == LOOK_ROWS or number == LOOK_RECORDS:
                 break
             rows += self._readable(record)
-        self._columns = list(merged(rows))[:1000]
+        self._columns = list(merged(rows))[:MOST_COLUMNS]
+        self._samples = samples_of(rows)
         if self.kind is None and rows:
             self.kind, self.mapping = detect(merged(rows))
 
@@ -114,7 +127,8 @@ class Intake:
         if self.kind is None:
             self._learn(value)
         assert self.kind is not None
-        return convert(value, self.kind, self.mapping)
+        row = convert(value, self.kind, self.mapping)
+        return replaced(row, self._spec.replace) if self._spec.replace else row
 
     def _learn(self, value: object) -> None:
         """The first row that can be read at all came late."""
@@ -124,7 +138,7 @@ class Intake:
             self.kind, self.mapping = detect(value)
         except FormatError as exc:
             raise RowError("unknown_format", str(exc)) from exc
-        self._columns = list(value)[:1000]
+        self._columns = list(value)[:MOST_COLUMNS]
 
     def _tell(self, source: Stream) -> None:
         if time.monotonic() - self._told > _TELL_SECONDS:
@@ -134,21 +148,29 @@ class Intake:
             self._child.events.phase("reading", done, self._size, "bytes", f"{self._keeper.rows} rows")
 
     def result(self) -> dict[str, Any]:
-        """What was understood. Raises `JobError` when not a single row is of use."""
+        """What was understood. Raises `JobError` when there is nothing that another mapping could mend."""
         keeper = self._keeper
         if keeper.rows == 0:
-            said = "Not one row could be read; the problems below say why."
-            message = said if keeper.problems else "The file holds no rows, only empty lines."
-            raise JobError("bad_data", message, "Upload a file with at least one conversation.")
-        assert self.kind in FORMATS
-        reads = used(self.kind, self.mapping)
+            self._refusal = self._refusal or "Not one row could be read; the problems below say why."
+            if not self._columns:
+                message = self._refusal if keeper.problems else "The file holds no rows, only empty lines."
+                raise JobError("bad_data", message, "Upload a file with at least one conversation.")
+        reads = used(self.kind or "", self.mapping)
         ignored = [name for name in self._columns if name not in reads]
+        stats = {
+            "ignored_columns": ignored,
+            "shape": self.shape,
+            "replace": [list(pair) for pair in self._spec.replace],
+        }
         return {
-            "format": self.kind,
+            "format": self.kind or "",
             "mapping": self.mapping,
             "rows": keeper.rows,
             "problems": keeper.problems,
-            "stats": keeper.stats() | {"ignored_columns": ignored, "shape": self.shape},
+            "stats": keeper.stats() | stats,
+            "columns": self._columns,
+            "samples": self._samples,
+            "error": "" if keeper.rows else self._refusal,
         }
 
 

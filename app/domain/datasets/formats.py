@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from app.domain.datasets import columns, pairs
-from app.domain.datasets.refusals import FormatError, Row, RowError
+from app.domain.datasets.refusals import FormatError, Row, RowError, UnknownRowsError
 from app.domain.datasets.sharegpt import to_messages
 from app.domain.datasets.tooling import opened, read_tools
 from app.domain.datasets.turns import check_conversation, read_turns
@@ -120,10 +120,10 @@ def detect(row: Mapping[str, Any]) -> tuple[Format, dict[str, str]]:
             return _kind_of_chat(row, mapping) if kind == "messages" else (kind, mapping)
     columns = ", ".join(f"`{name}`" for name in list(row)[:12]) or "none"
     message = (
-        f"No known format: the columns are {columns}. Say below which column is the question and which the answer, "
+        f"No known format: the columns are {columns}. Say which column is the question and which the answer, "
         "or use a `messages` list (OpenAI's chat format)."
     )
-    raise FormatError(message[:2000])
+    raise UnknownRowsError(message[:2000])
 
 
 def _fits(kind: Format, row: Mapping[str, Any], mapping: Mapping[str, str]) -> bool:

@@ -19,3 +19,7 @@ class RowError(ValueError):
 
 class FormatError(ValueError):
     """The whole file can't be read. The text says what to do."""
+
+
+class UnknownRowsError(FormatError):
+    """The rows can be read, and have columns that mean nothing to us: a person may say what they are."""

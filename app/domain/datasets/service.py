@@ -70,10 +70,15 @@ def list_datasets(session: Session) -> list[Dataset]:
     return list(session.exec(query))
 
 
-def problems(session: Session, dataset_id: int, limit: int = 100, offset: int = 0) -> list[DatasetProblem]:
-    """Lines that could not be read, by line number."""
-    query = select(DatasetProblem).where(DatasetProblem.dataset_id == dataset_id).order_by(col(DatasetProblem.line))
-    return list(session.exec(query.limit(limit).offset(offset)))
+def problems(
+    session: Session, dataset_id: int, limit: int = 100, offset: int = 0, code: str = ""
+) -> list[DatasetProblem]:
+    """Rows that could not be read, by line number; with `code` those of one kind."""
+    query = select(DatasetProblem).where(DatasetProblem.dataset_id == dataset_id)
+    if code:
+        query = query.where(DatasetProblem.code == code)
+    ordered = query.order_by(col(DatasetProblem.line), col(DatasetProblem.id))
+    return list(session.exec(ordered.limit(limit).offset(offset)))
 
 
 def accept_good_rows(session: Session, dataset_id: int) -> None:
@@ -97,7 +102,7 @@ def rename(session: Session, dataset_id: int, name: str) -> None:
 def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
     """Hide it. Refused while a job that needs its rows is alive. Its bytes go with the jobs that hold them."""
     dataset = get_dataset(session, dataset_id)
-    _refuse_if_used(session, dataset_id)
+    refuse_if_used(session, dataset_id)
     cancel_borrowed(session, bells, dataset_id, dataset.owner_id)
     for job in jobs.list_jobs(session, kinds=(JobKind.INTAKE, JobKind.AUDIT), subject_id=dataset_id, limit=1000):
         jobs.delete(session, bells, job.id or 0)
@@ -105,7 +110,8 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
     session.flush()
 
 
-def _refuse_if_used(session: Session, dataset_id: int) -> None:
+def refuse_if_used(session: Session, dataset_id: int) -> None:
+    """Raises `ConflictError` while a training that is not over reads its rows: one that the person may see."""
     live = (col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))
     used = session.exec(select(Job).where(uses(dataset_id), *live).limit(1)).first()
     if used is not None:
@@ -201,6 +207,9 @@ def store_intake(session: Session, dataset_id: int, rows_key: str, payload: dict
     dataset.row_count = payload["rows"]
     dataset.problem_count = payload["problems"]
     dataset.stats = payload["stats"]
+    if not payload["rows"]:
+        dataset.state, dataset.error = DatasetState.FAILED, payload["error"]
+        return
     dataset.rows_key = rows_key
     dataset.state = DatasetState.NEEDS_CHOICE if payload["problems"] else _settled(dataset.format)
     session.flush()

@@ -40,6 +40,7 @@ SPARE_BYTES = 256_000_000
 FORM_OVERHEAD = 20_000
 ROWS_A_PAGE, PROBLEMS_A_PAGE = 10, 50
 Offset = Annotated[int, Query(ge=0, le=10**12)]
+Code = Annotated[str, Query(max_length=50)]
 
 
 @router.get("/datasets")
@@ -169,6 +170,7 @@ def detail_page(
     dataset_id: Id,
     row: Offset = 0,
     problem: Offset = 0,
+    code: Code = "",
 ) -> Response:
     """What was understood of a file, its conversations, its problems, its audits."""
     dataset = service.get_dataset(session, dataset_id)
@@ -177,11 +179,12 @@ def detail_page(
         "datasets/detail.html",
         mine=actor.owns(dataset.owner_id),
         owner=owner_words(session, ctx, actor, dataset.owner_id, shared=dataset.shared),
-        **_detail(session, ctx, dataset, row, problem),
+        **_detail(session, ctx, dataset, row),
+        **_problems(session, dataset, problem, code),
     )
 
 
-def _detail(session: Session, ctx: Context, dataset: Dataset, row: int, problem: int) -> dict[str, Any]:
+def _detail(session: Session, ctx: Context, dataset: Dataset, row: int) -> dict[str, Any]:
     dataset_id = dataset.id or 0
     intake = next(iter(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), subject_id=dataset_id, limit=1)), None)
     audits = asked.list_audits(session, dataset)
@@ -193,12 +196,22 @@ def _detail(session: Session, ctx: Context, dataset: Dataset, row: int, problem:
         "rows": [row_view(number, canonical) for number, canonical in enumerate(rows, start=row)],
         "row_start": row,
         "rows_a_page": ROWS_A_PAGE,
-        "problems": [problem_view(p) for p in service.problems(session, dataset_id, PROBLEMS_A_PAGE, problem)],
-        "problem_start": problem,
-        "problems_a_page": PROBLEMS_A_PAGE,
         "audits": [audit_view(job) for job in audits],
         "audit_models": [(o.model.hub_id, o.model.title, False) for o in offered(ctx.settings) if not o.why_not],
         "uses": uses,
+    }
+
+
+def _problems(session: Session, dataset: Dataset, start: int, code: str) -> dict[str, Any]:
+    found = service.problems(session, dataset.id or 0, PROBLEMS_A_PAGE, start, code)
+    codes = dataset.stats.get("codes", {})
+    return {
+        "problems": [problem_view(problem) for problem in found],
+        "problem_start": start,
+        "problems_a_page": PROBLEMS_A_PAGE,
+        "problem_code": code,
+        "problem_codes": codes if len(codes) > 1 else {},
+        "problem_total": codes.get(code, 0) if code else dataset.problem_count,
     }
 
 

@@ -50,6 +50,16 @@ class DatasetView:
         return self.row.state == DatasetState.NEEDS_CHOICE and self.row.row_count > 0
 
     @property
+    def can_be_mapped(self) -> bool:
+        """Its rows can be read, and it takes a person to say what they mean."""
+        return self.row.state == DatasetState.FAILED and bool(self.intake and self.intake.result)
+
+    @property
+    def placeholders(self) -> str:
+        """Names in double braces that stand in the rows."""
+        return ", ".join(self.row.stats.get("placeholders", {}))
+
+    @property
     def intake_failed(self) -> bool:
         """The check itself broke (its worker died, say), so the file was never understood."""
         return self.is_checking and self.intake is not None and self.intake.job_state not in LIVE
@@ -142,14 +152,23 @@ def first_look(storage: LocalStorage, dataset: Dataset) -> dict[str, Any] | None
     if not path.is_file():
         return None
     try:
-        values, looked = _first_values(path, dataset.filename)
+        values, looked = _values(path, dataset.filename)
         rows = _try_rows(values)
     except (FormatError, OSError):
         return None
     return {"rows": rows[:3], "good": len(rows), "looked": looked}
 
 
-def _first_values(path: Path, filename: str) -> tuple[list[object], int]:
+def first_values(storage: LocalStorage, dataset: Dataset) -> list[object]:
+    """The first rows as they stand in the file; none where they can't be read here."""
+    path = storage.ensure(dataset.source_key)
+    try:
+        return _values(path, dataset.filename)[0]
+    except (FormatError, OSError):
+        return []
+
+
+def _values(path: Path, filename: str) -> tuple[list[object], int]:
     """As the intake reads them: what it refuses is counted as bad here too."""
     values: list[object] = []
     looked = 0
