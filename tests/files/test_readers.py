@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from app.domain.datasets.refusals import FormatError, RowError
@@ -36,6 +36,8 @@ pytestmark = pytest.mark.usefixtures("_pieces")
 
 
 @ONCE
+@example(["{"], None, False)
+@example(["a ] b", "}"], 2, True)
 @given(st.lists(_json, max_size=6), st.sampled_from([None, 2]), st.booleans())
 def test_an_array_gives_its_values(tmp_path: Path, values: list[object], indent: int | None, ascii_only: bool) -> None:
     data = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode()

@@ -100,8 +100,12 @@ class _Values:
         return self._resume(self.at) if opened and opened[1] else _MORE
 
     def _scalar(self) -> int:
-        if self._buffer[self.at] == ord('"') and (string := _WHOLE_STRING.match(self._buffer, self.at)):
-            return string.end()
+        if self._buffer[self.at] == ord('"'):
+            if string := _WHOLE_STRING.match(self._buffer, self.at):
+                return string.end()
+            opened = _OPEN_STRING.match(self._buffer, self.at)
+            if opened and not opened[1] and len(self._buffer) - self.at <= MAX_ROW:
+                return _MORE  # its end may come with the next block
         end = max(self.at + 1, _end(_SCALAR, self._buffer, self.at))
         return end if end < len(self._buffer) else _MORE
 
