@@ -1,6 +1,6 @@
 # Each target sets up what it needs first; the second time that costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lint audit bench chaos hostile clean setup setup-dev
+.PHONY: help demo up test check lint audit bench chaos hostile fuzz clean setup setup-dev
 
 # The first Python that is new enough; if there is none, the set-up says so.
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -53,6 +53,9 @@ chaos: setup-dev ## kill and freeze workers, trainers and databases (RUNS=200 SE
 
 hostile: setup-dev ## generated requests against a running server (RUNS=100000 SEED=0, resumable)
 	@$(TEST_ENV) $(BIN)/python -m tests.hostile $(or $(RUNS),100000) $(or $(SEED),0)
+
+fuzz: setup-dev ## generated files through the intake (RUNS=100000 SEED=0, resumable)
+	@$(TEST_ENV) $(BIN)/python -m tests.fuzz $(or $(RUNS),100000) $(or $(SEED),0)
 
 clean: ## remove the environment and caches; data in .tunedeck stays
 	@rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist unsloth_compiled_cache

@@ -164,6 +164,7 @@ def asked(**answer: object) -> formats.Row:
         ({"instruction": "a", "output": ""}, "empty_answer"),
         ({"instruction": "a", "output": "b", "history": [["x"]]}, "bad_history"),
         ({"instruction": "a", "output": "b", "history": "nonsense"}, "bad_history"),
+        ({"instruction": "a", "output": "b", "history": True}, "bad_history"),
         ({"chosen": "x", "rejected": "y"}, "no_pair"),
         ({"question": "a", "answer": "<think>b</think>"}, "empty_answer"),
     ],

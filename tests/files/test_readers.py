@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from app.domain.datasets.refusals import FormatError, RowError
 from app.domain.files import arrays, lines, records, tables
 from app.domain.files.parsing import value_of
+from app.domain.files.sniffing import packing_of
 from tests.files.streams import records as read
 
 ONCE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -81,11 +82,16 @@ def test_a_broken_value_does_not_take_the_others_along(tmp_path: Path, data: byt
 @given(st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=8), st.booleans())
 def test_lines_have_their_numbers_and_places(tmp_path: Path, parts: list[bytes], mark: bool) -> None:
     data = (b"\xef\xbb\xbf" if mark else b"") + b"\n".join(parts)
-    assume(not data.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")))  # that would be a packed file
+    assume(not packing_of(data))
     found = read(tmp_path, data, lines.read_lines)
     every = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     assert [(r.number, r.raw) for r in found] == [(n, x) for n, x in enumerate(every, 1) if x and not x.isspace()]
     assert all(data[r.offset :].startswith(r.raw) for r in found)
+
+
+def test_any_number_of_empty_lines_costs_little(tmp_path: Path) -> None:
+    found = read(tmp_path, b"\n" * 3_000_000 + b"1\n" + b"\n" * 3_000_000 + b"2", lines.read_lines)
+    assert [(r.number, r.offset) for r in found] == [(3_000_001, 3_000_000), (6_000_002, 6_000_002)]
 
 
 def test_a_line_too_long_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from worker.intake.samples import samples_of
 from worker.trainer.specs import IntakeSpec
 
 #: Rows that the format is found by, and records that are looked through for them.
-LOOK_ROWS, LOOK_RECORDS = 100, 2_000
+LOOK_ROWS, LOOK_RECORDS, LOOK_BYTES = 100, 2_000, 64_000_000
 MOST_COLUMNS = 200
 _TELL_SECONDS = 0.25
 #: Rows as one text, a line each (empty: they can't be taken so), and one by one.
@@ -89,7 +89,7 @@ class Intake:
     def _look(self, source: Stream, kind: FileKind) -> None:
         rows: list[object] = []
         for number, record in enumerate(self._records(source, kind)):
-            if len(rows) == LOOK_ROWS or number == LOOK_RECORDS:
+            if len(rows) == LOOK_ROWS or number == LOOK_RECORDS or source.position > LOOK_BYTES:
                 break
             rows += self._readable(record)
         self._columns = list(merged(rows))[:MOST_COLUMNS]

@@ -66,7 +66,8 @@ def alpaca(row: Row, mapping: Mapping[str, str]) -> Row:
 
 def _history(history: object) -> list[Row]:
     turns: list[Row] = []
-    for pair in opened(history) or []:
+    pairs = opened(history) or []
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) and text for text in pair):
             raise RowError("bad_history", "`history` must be a list of pairs: [question, answer].")
         content, reasoning = split_reasoning(pair[1])

@@ -19,7 +19,7 @@ _PLAIN = rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+"
 _WHOLE_STRING = re.compile(_STRING, re.DOTALL)
 _RUN = re.compile(_PLAIN, re.DOTALL)
 _TO_BRACKET = re.compile(_PLAIN + rb"[\[\]{}]", re.DOTALL)
-_OPEN_STRING = re.compile(rb'"(?:[^"\\\n]++|\\[^\n])*+(\n?)', re.DOTALL)
+_IN_STRING = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,\[\]{}]++")
 _RESUME = re.compile(rb"[\]}]\s*,\s*(?=\{)")
 _GAP = re.compile(rb"[\s,]*+")
@@ -35,7 +35,7 @@ class _Values:
         self._stream = stream
         self._buffer = b""
         self._stack = bytearray()
-        self._broken = False
+        self._broken = self._in_string = False
         self._ended = False
         #: The file ended within the last value.
         self.cut_off = False
@@ -67,7 +67,7 @@ class _Values:
     def value(self) -> tuple[bytes, bool]:
         """The value that begins here (only its start when it is longer than is taken), and whether it is too long."""
         self._stack.clear()
-        self._broken = False
+        self._broken = self._in_string = False
         start, head = self.at, b""
         while (end := self._step()) == _MORE and not self._ended:
             if len(self._buffer) - start > MAX_ROW:
@@ -86,6 +86,9 @@ class _Values:
             return self._resume(self.at)
         if not self._stack and self._buffer[self.at] not in b"{[":
             return self._scalar()
+        return self._walk() if not self._in_string or self._leave_string() else self._within_string()
+
+    def _walk(self) -> int:
         while match := _TO_BRACKET.match(self._buffer, self.at):
             self.at = match.end()
             bracket = self._buffer[self.at - 1]
@@ -96,15 +99,31 @@ class _Values:
             if not self._stack:
                 return self.at
         self.at = _end(_RUN, self._buffer, self.at)
-        opened = _OPEN_STRING.match(self._buffer, self.at)
-        return self._resume(self.at) if opened and opened[1] else _MORE
+        if self.at == len(self._buffer):
+            return _MORE
+        self._in_string = True  # a string that is not closed in what is read so far
+        self.at += 1
+        return self._step()
+
+    def _leave_string(self) -> bool:
+        """Go on to the end of the string, if the buffer holds it."""
+        self.at = _end(_IN_STRING, self._buffer, self.at)
+        self._in_string = self._buffer[self.at : self.at + 1] != b'"'
+        self.at += not self._in_string
+        return not self._in_string
+
+    def _within_string(self) -> int:
+        """A line break in a string: its closing quote is missing, so what follows the opening one is looked through."""
+        if self._buffer[self.at : self.at + 1] != b"\n":
+            return _MORE
+        return self._resume(max(0, self._buffer.rfind(b'"', 0, self.at)))
 
     def _scalar(self) -> int:
         if self._buffer[self.at] == ord('"'):
             if string := _WHOLE_STRING.match(self._buffer, self.at):
                 return string.end()
-            opened = _OPEN_STRING.match(self._buffer, self.at)
-            if opened and not opened[1] and len(self._buffer) - self.at <= MAX_ROW:
+            inside = _end(_IN_STRING, self._buffer, self.at + 1)
+            if self._buffer[inside:] in {b"", b"\\"} and inside - self.at <= MAX_ROW:
                 return _MORE  # its end may come with the next block
         end = max(self.at + 1, _end(_SCALAR, self._buffer, self.at))
         return end if end < len(self._buffer) else _MORE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from app.domain.files.records import EXCERPT_BYTES, MAX_ROW, Record, too_long
@@ -10,6 +11,7 @@ from app.domain.files.unpacking import Stream
 
 #: Small, so that a bad line has few others read one by one.
 BLOCK = 32 * 1024
+_LINE = re.compile(rb"[^\n]+")
 
 
 def skip_bom(stream: Stream) -> None:
@@ -52,13 +54,17 @@ def _skip_line(stream: Stream) -> bytes:
 
 
 def split_block(block: Record) -> Iterator[Record]:
-    """Its lines, without the empty ones."""
-    number, offset = block.number, block.offset
-    for line in block.raw.split(b"\n"):
-        if line and not line.isspace():
+    """Its lines, without the empty ones, of which a file may hold any number at little cost."""
+    if block.raw.isspace():
+        return
+    number, seen = block.number, 0
+    for found in _LINE.finditer(block.raw):
+        start, line = found.start(), found[0]
+        number, seen = number + block.raw.count(b"\n", seen, start), start
+        if not line.isspace():
             long = len(line) > MAX_ROW
-            yield Record(number, offset, line[:EXCERPT_BYTES] if long else line, error=too_long() if long else None)
-        number, offset = number + 1, offset + len(line) + 1
+            excerpt = line[:EXCERPT_BYTES] if long else line
+            yield Record(number, block.offset + start, excerpt, error=too_long() if long else None)
 
 
 def read_lines(stream: Stream) -> Iterator[Record]:
