@@ -43,7 +43,7 @@ def upload(page: Page, dashboard: Dashboard, file: Path) -> None:
     page.goto(dashboard.address)
     page.get_by_role("link", name="Data sets").first.click()
     page.get_by_role("link", name=re.compile("Upload")).first.click()
-    page.get_by_label(re.compile("JSON Lines")).set_input_files(file)
+    page.get_by_label(re.compile("Choose a file")).set_input_files(file)
     page.get_by_role("button", name="Upload", exact=True).click()
     expect(page).to_have_url(re.compile(r"/datasets/\d+"), timeout=20_000)
 

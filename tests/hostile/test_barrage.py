@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.hostile.barrage import calls, pages
@@ -13,7 +15,8 @@ from tests.hostile.site import running
 def test_generated_requests_meet_no_error_of_ours(part: object, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert callable(part)
     with running(tmp_path_factory.mktemp("barrage")) as site:
-        tally = part(site, 1, 10)
+        with ThreadPoolExecutor(1) as pool:  # a browser of other tests leaves this thread with a stack of its own kind
+        tally = pool.submit(part, site, 1, 10).result()
     assert not tally.findings, "\n\n".join(tally.findings.values())
     assert tally.requests > 150
     assert {200, 404, 422} <= tally.statuses.keys()
