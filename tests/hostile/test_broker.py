@@ -176,7 +176,7 @@ def test_what_is_no_message_at_all_is_thrown_away(attacked: Attacked) -> None:
 def test_remote_control_steers_nothing(attacked: Attacked) -> None:
     """It is on for this worker, as Flower needs it; elsewhere nobody listens at all."""
     control = make_celery(attacked.ctx.settings.broker).control
-    assert control.ping(timeout=5)
+    assert any(control.ping(timeout=5) for _ in range(12))  # a busy machine takes its time
     for command, arguments in (
         ("shutdown", {}),
         ("pool_restart", {"modules": ["antigravity"], "reload": True}),
