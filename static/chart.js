@@ -336,8 +336,9 @@ class Chart extends HTMLElement {
   short(value) {
     if (this.dataset.format === "filesize" || this.dataset.format === "percent") return formats[this.dataset.format](value);
     if (value === 0) return "0";
-    const usual = Math.abs(value) >= 0.001 && Math.abs(value) < 1e9;
-    return usual ? value.toLocaleString("en", { notation: "compact" }) : value.toExponential().replace("+", "");
+    const size = Math.abs(value);
+    if (size < 0.001 || size >= 1e9) return value.toExponential().replace("+", "");
+    return size < 1000 ? String(Number(value.toPrecision(5))) : value.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 });
   }
 
   format(value) {

@@ -1,4 +1,4 @@
-// Small islands of every page: copy buttons, relative times, live numbers, logs, and the stream's health.
+// Small islands of every page: copy buttons, relative times, live numbers, and the stream's health.
 // Custom elements, so that they also work in fragments that htmx swaps in. Texts come from data attributes.
 
 /** [data-stream-root] (the element that holds the event stream) around `element`, or the document. */
@@ -82,45 +82,9 @@ class Copy extends HTMLElement {
   }
 }
 
-const LOG_LINES = 2000;
-
-/** <td-log><ol class="log">: appends `log` events and stays at the bottom unless the reader scrolled up. */
-class Log extends HTMLElement {
-  connectedCallback() {
-    this.list = this.querySelector("ol");
-    this.source = streamOf(this);
-    this.hear = (event) => this.append(payload(event));
-    this.source.addEventListener("log", this.hear);
-    this.list.scrollTop = this.list.scrollHeight;
-  }
-
-  disconnectedCallback() {
-    this.source.removeEventListener("log", this.hear);
-  }
-
-  append(line) {
-    if (!line) return;
-    const { list } = this;
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
-    const row = document.createElement("li");
-    row.className = line.level;
-    const time = document.createElement("time");
-    time.textContent = new Date(line.at).toLocaleTimeString("en-GB");
-    const level = document.createElement("span");
-    level.className = "level";
-    level.textContent = line.level;
-    const message = document.createElement("span");
-    message.textContent = line.message;
-    row.append(time, level, message);
-    list.append(row);
-    while (list.children.length > LOG_LINES) list.firstElementChild.remove();
-    if (atEnd) list.scrollTop = list.scrollHeight;
-  }
-}
 
 customElements.define("td-live", Live);
 customElements.define("td-copy", Copy);
-customElements.define("td-log", Log);
 
 // --- progress: [data-live-progress="metric"] moves with {step, total_steps} or {done, total} and tells the time left.
 const started = new WeakMap();

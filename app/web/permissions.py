@@ -113,6 +113,8 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/jobs/new/questions"): Rule(_N.MAKE),
     ("GET", "/jobs/{job_id}"): _see("job"),
     ("GET", "/jobs/{job_id}/events"): _see("job"),
+    ("GET", "/jobs/{job_id}/log.json"): _see("job"),
+    ("GET", "/jobs/{job_id}/log.txt"): _see("job"),
     ("GET", "/jobs/{job_id}/metrics.csv"): _see("job"),
     ("GET", "/jobs/{job_id}/metrics.json"): _see("job"),
     ("POST", "/jobs/{job_id}/cancel"): _change("job", "job.cancel"),

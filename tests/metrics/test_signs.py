@@ -37,6 +37,7 @@ def codes(loss: Points, validation: list[float] | None = None, norms: list[float
 def test_a_healthy_run_is_left_alone() -> None:
     assert codes(curve("falls"), [3.0, 2.0, 1.6, 1.4, 1.41, 1.40], [1.0] * 200) == []
     assert codes((STEPS[:10], [2.0] * 10)) == []
+    assert codes((STEPS, [10.8 - 0.001 * n for n in STEPS])) == []  # slowly, but without doubt
 
 
 def test_what_goes_wrong_is_told() -> None:

@@ -21,7 +21,7 @@ from app.core.settings import Settings
 from app.domain.datasets.models import Dataset
 from app.domain.errors import ConflictError, NoSpaceError, NotFoundError
 from app.domain.exports import service as exports
-from app.domain.jobs import checkpoints, leftovers, retention, service
+from app.domain.jobs import checkpoints, joblog, leftovers, retention, service
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Artifact, Checkpoint, Job, JobAttempt
 from app.domain.jobs.states import JobState
@@ -80,7 +80,7 @@ def test_old_checkpoints_of_ended_jobs_go_and_all_others_stay(any_ctx: Context) 
     assert [kept(ctx, number) for number in (old, young, failed, cancelled, paused.id or 0)] == [0, 2, 2, 0, 1]
     assert not any(folder.exists() for folder in files)
     with ctx.db.session() as session:
-        said = [line.payload.get("message", "") for line in service.log_lines(session, old)]
+        said = [line.payload.get("message", "") for line in joblog.log_lines(session, old)]
         seqs = [event.seq for event in service.events_after(session, old, 0)]
     assert len([line for line in said if "kept as long as Storage says" in line]) == 1
     assert seqs == list(range(1, len(seqs) + 1))

@@ -18,6 +18,7 @@ from app.core.context import Context
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.evaluations.service import answer_pairs, scores
 from app.domain.exports.service import list_artifacts
+from app.domain.jobs import joblog
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import Question, TrainConfig
 from app.domain.jobs.launch import launch_training
@@ -163,7 +164,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(ctx: Context, ti
     assert (again.state, again.attempt) == ("paused", 2)
     with ctx.db.session() as session:
         begun = session.get_one(JobAttempt, (job_id, 2)).from_step
-        told = [event.payload.get("message") for event in jobs.log_lines(session, job_id)]
+        told = [event.payload.get("message") for event in joblog.log_lines(session, job_id)]
     assert 0 < begun < newest.step
     said = f"The checkpoint at step {newest.step} is damaged or incomplete. Going on from the one at step {begun}."
     assert told.count(said) == 1

@@ -224,13 +224,6 @@ def events_after(session: Session, job_id: int, after: int, limit: int = 500) ->
     return list(session.exec(query.order_by(col(JobEvent.seq)).limit(limit)))
 
 
-def log_lines(session: Session, job_id: int, limit: int = 500) -> list[JobEvent]:
-    """The newest `limit` log, state, checkpoint and error events, oldest first."""
-    kinds = ("log", "state", "checkpoint", "error", "lost")
-    query = select(JobEvent).where(JobEvent.job_id == job_id, col(JobEvent.kind).in_(kinds))
-    return list(session.exec(query.order_by(col(JobEvent.seq).desc()).limit(limit)))[::-1]
-
-
 def last_of_kind(session: Session, job_id: int, kind: str) -> JobEvent | None:
     """The newest event of `kind`."""
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.kind == kind)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean, median
 from typing import Literal
 
@@ -13,8 +13,8 @@ Points = tuple[Sequence[int], Sequence[float]]
 
 #: Points of the loss before anything is said of it.
 _LEAST = 24
-#: A loss that has lost less than this share of itself has not fallen.
-_FALLEN = 0.02
+#: A loss that has lost less than this share of itself, and less than its usual jump twice, has not fallen.
+_FALLEN, _JUMPS = 0.02, 2.0
 #: A validation loss this share above its least has risen, when it did so at least so many times in a row.
 _RISEN, _TIMES = 0.02, 2
 #: Times its own lowest stretch, or the usual gradient: a rate that is too high.
@@ -45,7 +45,7 @@ def _parts(points: Points, count: int = 8) -> list[tuple[int, float]]:
     """(last step, mean) of each of `count` stretches."""
     steps, values = points
     edges = [len(values) * n // count for n in range(count + 1)]
-    return [(steps[b - 1], fmean(values[a:b])) for a, b in itertools.pairwise(edges) if b > a]
+    return [(steps[b - 1], fmean(values[a:b])) for a, b in pairwise(edges) if b > a]
 
 
 def _diverging(loss: Points) -> Sign | None:
@@ -89,7 +89,9 @@ def _flat(loss: Points) -> Sign | None:
     if len(loss[1]) < _LEAST:
         return None
     parts = _parts(loss)
-    return Sign("flat", 0, parts[0][1]) if parts[-1][1] > parts[0][1] * (1 - _FALLEN) else None
+    jump = median(abs(b - a) for a, b in pairwise(loss[1]))
+    fallen = parts[0][1] - parts[-1][1]
+    return Sign("flat", 0, parts[0][1]) if fallen < parts[0][1] * _FALLEN and fallen <= jump * _JUMPS else None
 
 
 def _few_rows(rows: int, epochs: float) -> Sign | None:

@@ -15,7 +15,7 @@ from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset
 from app.domain.evaluations import service as evaluations
 from app.domain.exports import service as exports
-from app.domain.jobs import checkpoints, holding, ordering, owners, service
+from app.domain.jobs import checkpoints, holding, joblog, ordering, owners, service
 from app.domain.jobs.launch import repeat
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import FINAL, LIVE, JobKind, JobState
@@ -53,6 +53,8 @@ PARTIALS = {
 }
 #: Points of each curve that are looked through for signs.
 _SIGN_POINTS = 1000
+#: Lines of the log that come with the page.
+_LOG_LINES = 500
 WAITING = frozenset({JobState.QUEUED, JobState.PAUSED})
 
 
@@ -73,6 +75,7 @@ def _detail(session: Session, ctx: Context, actor: Actor, job: Job) -> dict[str,
     seq = job.event_seq
     makers = exports.export_jobs(session, job_id)
     scores = evaluations.scores(session, job_id)
+    lines = joblog.log_lines(session, job_id, _LOG_LINES)
     latest = metrics.latest(session, job_id)
     pace = seconds_per_step(session, [job]) if job.state == JobState.RUNNING else {}
     view, waiting = job_view(job, pace.get(job_id)), _waiting(session, job)
@@ -91,7 +94,8 @@ def _detail(session: Session, ctx: Context, actor: Actor, job: Job) -> dict[str,
         "scores": score_items(scores),
         "reread": reread_words(evaluations.reread(session, job_id)),
         "pairs": [pair_view(pair) for pair in evaluations.answer_pairs(session, job)],
-        "log": [log_view(event) for event in service.log_lines(session, job_id)],
+        "log": [log_view(event) for event in lines],
+        "log_before": lines[0].seq if len(lines) == _LOG_LINES else 0,
         "settings": settings_view(job.config),
         "exports": export_views(ctx.storage, exports.list_artifacts(session, job_id), makers),
         "pushes": push_views(makers),

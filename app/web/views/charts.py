@@ -9,6 +9,7 @@ from app.web.render import translate as _
 #: Drawn large, with the loss.
 _LARGE = frozenset({"loss", "eval_loss"})
 _USUAL = ("learning_rate", "grad_norm", "tokens_per_second")
+_SHOWN = (*_USUAL, "mean_token_accuracy")
 _MACHINE = (
     "gpu_memory", "gpu_use", "gpu_temperature", "gpu_power", "process_memory", "host_memory", "cpu_use",
 )  # fmt: skip
@@ -25,9 +26,10 @@ Chart = tuple[str, str, str]
 
 def charts(names: Collection[str]) -> dict[str, list[Chart]]:
     """(name, label, format) of each: the usual ones, whatever else the trainer logged, and the machine's."""
-    others = sorted(set(names) - _LARGE - set(_USUAL) - set(_MACHINE))
+    others = sorted(set(names) - _LARGE - set(_SHOWN) - set(_MACHINE))
     return {
-        "small": [_chart(name) for name in (*_USUAL, *others)],
+        "small": [_chart(name) for name in _SHOWN if name in _USUAL or name in names],
+        "more": [_chart(name) for name in others],
         "machine": [_chart(name) for name in _MACHINE if name in names],
     }
 

@@ -1,0 +1,127 @@
+// <td-log data-src="/jobs/1/log.json">: the log of a job. Live lines come as `log` events; what is sought, and what is older
+// than the page's lines, comes from data-src?find=&level=&before= -> {"lines": [{iso, level, message}], "before": n}, 0: no more.
+
+const { streamOf, payload } = globalThis.tunedeck;
+const MOST = 2000; // lines kept on the page
+const FOLDED = 4; // a message of more lines shows its first one
+const TYPING_MS = 250;
+const SHOWN = { all: /./, warnings: /warning|error/, errors: /error/ };
+
+class Log extends HTMLElement {
+  connectedCallback() {
+    this.list = this.querySelector("ol");
+    this.stop = new AbortController();
+    const { signal } = this.stop;
+    streamOf(this).addEventListener("log", (event) => this.hear(payload(event)), { signal });
+    this.list.replaceChildren(...[...this.list.children].map((row) => this.row(this.read(row))));
+    this.find = this.querySelector("[data-find]");
+    this.level = this.querySelector("[data-level]");
+    this.follows = this.querySelector("[data-follow]");
+    this.more = this.querySelector("[data-more]");
+    this.note = this.querySelector("[data-note]");
+    this.before = Number(this.dataset.before ?? 0);
+    this.toEnd();
+    if (!this.find) return;
+    this.more.hidden = !this.before;
+    this.find.addEventListener("input", () => this.later(), { signal });
+    this.level.addEventListener("change", () => this.fetch(), { signal });
+    this.more.addEventListener("click", () => this.fetch(this.before), { signal });
+    this.follows.addEventListener("change", () => this.toEnd(), { signal });
+    this.list.addEventListener("scroll", () => (this.follows.checked = this.atEnd()), { signal });
+  }
+
+  disconnectedCallback() {
+    this.stop.abort();
+  }
+
+  read(row) {
+    return { iso: row.querySelector("time").dateTime, level: row.className, message: row.lastElementChild.textContent };
+  }
+
+  atEnd() {
+    return this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < 24;
+  }
+
+  toEnd() {
+    if (!this.follows || this.follows.checked) this.list.scrollTop = this.list.scrollHeight;
+  }
+
+  wanted(line) {
+    if (!this.find) return true;
+    return SHOWN[this.level.value].test(line.level) && line.message.toLowerCase().includes(this.find.value.trim().toLowerCase());
+  }
+
+  hear(line) {
+    if (!line || !this.wanted(line)) return;
+    this.list.append(this.row({ iso: line.at, level: line.level, message: line.message }));
+    while (this.list.children.length > MOST) this.list.firstElementChild.remove();
+    this.toEnd();
+  }
+
+  later() {
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => this.fetch(), TYPING_MS);
+  }
+
+  /** What is sought; with `before`, what is older than what is shown. */
+  async fetch(before = 0) {
+    const query = new URLSearchParams({ find: this.find.value.trim(), level: this.level.value });
+    if (before) query.set("before", before);
+    const asked = (this.asked = `${query}`);
+    this.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(`${this.dataset.src}?${query}`, { headers: { Accept: "application/json" } });
+      if (!answer.ok) throw new Error(String(answer.status));
+      const found = await answer.json();
+      if (asked !== this.asked || !this.isConnected) return;
+      this.show(found, before);
+    } catch {
+      if (asked === this.asked) this.note.textContent = this.note.dataset.error;
+    }
+    if (asked === this.asked) this.removeAttribute("aria-busy");
+  }
+
+  show(found, before) {
+    const rows = found.lines.map((line) => this.row(line));
+    const height = this.list.scrollHeight;
+    if (before) this.list.prepend(...rows);
+    else this.list.replaceChildren(...rows);
+    this.before = found.before;
+    this.more.hidden = !found.before;
+    this.note.textContent = rows.length || found.before ? "" : this.note.dataset.none;
+    if (before) this.list.scrollTop += this.list.scrollHeight - height;
+    else this.toEnd();
+  }
+
+  row({ iso, level, message }) {
+    const row = document.createElement("li");
+    row.className = level;
+    const at = new Date(iso);
+    const time = document.createElement("time");
+    time.dateTime = iso;
+    time.textContent = at.toLocaleTimeString("en-GB");
+    time.title = at.toLocaleString();
+    const name = document.createElement("span");
+    name.className = "level";
+    name.textContent = level;
+    row.append(time, name, this.text(message));
+    return row;
+  }
+
+  text(message) {
+    const lines = message.split("\n");
+    const text = document.createElement("span");
+    if (lines.length <= FOLDED) {
+      text.textContent = message;
+      return text;
+    }
+    const fold = document.createElement("details");
+    const head = document.createElement("summary");
+    head.textContent = lines[0];
+    text.textContent = message.slice(lines[0].length + 1);
+    fold.append(head, text);
+    return fold;
+  }
+}
+
+customElements.define("td-log", Log);
