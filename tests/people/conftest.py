@@ -14,15 +14,12 @@ from app.core.context import Context, make_context
 from app.core.settings import Settings, WebSettings
 from app.domain.datasets.models import Dataset
 from app.domain.jobs.models import Job
-from app.domain.users import passwords, service
-from app.domain.users.access import Role
 from app.main import create_app
+from tests.people.crowd import PASSWORD, PEOPLE, give, settle
 from tests.web import seeding
 from tests.web.conftest import client
 
-__all__ = ["client"]
-PASSWORD = "four plain words here"
-PEOPLE = {"ada": Role.ADMINISTRATOR, "mia": Role.MEMBER, "max": Role.MEMBER, "vi": Role.VIEWER}
+__all__ = ["PASSWORD", "PEOPLE", "client"]
 
 
 @dataclass
@@ -63,27 +60,9 @@ def open_house(settings: Settings, ctx: Context) -> House:
     """On the database of `ctx`."""
     web = WebSettings(accounts=True, stream_seconds=0)
     settings = settings.model_copy(update={"web": web, "database_url": ctx.settings.database_url})
-    ids = {}
-    with ctx.db.session(write=True) as session:
-        for name, role in PEOPLE.items():
-            user = service.create(session, name, role)
-            user.password_hash = _hash()
-            ids[name] = user.id or 0
-    world = seeding.world(ctx)
-    with ctx.db.session(write=True) as session:
-        for table in (Dataset, Job):
-            session.execute(sa.update(table).values(owner_id=ids["mia"]))
-        session.execute(sa.update(Job).values(started_by=ids["mia"]))
+    ids, world = settle(ctx), seeding.world(ctx)
+    give(ctx, ids["mia"])
     return House(make_context(settings), create_app(settings), ids, world)
-
-
-_KNOWN: list[str] = []
-
-
-def _hash() -> str:
-    if not _KNOWN:
-        _KNOWN.append(passwords.hashed(PASSWORD))
-    return _KNOWN[0]
 
 
 @pytest.fixture

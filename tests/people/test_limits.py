@@ -53,6 +53,20 @@ def test_one_person_has_so_many_jobs(narrow: House) -> None:
     assert answer.headers["retry-after"]
 
 
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_an_upload_too_many_is_told_when_to_come_back(narrow: House, accept: str) -> None:
+    file = {"file": ("rows.jsonl", b'{"messages": [{"role": "user", "content": "a"}]}\n')}
+    answer = narrow.browser("mia").post("/datasets", files=file, headers={"accept": accept})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+
+
+def test_who_guesses_at_the_old_password_is_told_when_to_come_back(house: House) -> None:
+    mia, new = house.browser("mia"), {"old_password": "not this one", "password": "x", "again": "x"}
+    answers = [mia.post("/account/password", data=new) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [422] * 5 + [429]
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
 def test_live_pages_are_counted_as_long_as_they_last() -> None:
     limits = Limits(LimitSettings(streams=1))
     limits.take_stream("person 1")
