@@ -240,5 +240,6 @@ def _judge_door(tally: Tally, visitor: Visitor, door: Door) -> None:
     if door.status == 429 and not door.headers.get("retry-after", "").isdigit():
         tally.found(where, f"429 without saying when to come back\n{door}")
     away = any(door.headers.get(name, "").startswith("/sign-in") for name in ("location", "hx-redirect"))
-    if door.status < 400 and not away and not visitor.may(door.method, door.path):
+    slash = door.status == 307  # the router's own, from `/jobs/` to `/jobs`: no route was reached
+    if door.status < 400 and not away and not slash and not visitor.may(door.method, door.path):
         tally.found(where, f"let in {visitor.label}\n{door}")
