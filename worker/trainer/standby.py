@@ -14,7 +14,7 @@ import traceback
 from importlib.util import find_spec
 from pathlib import Path
 
-from app.core.process import die_with_parent
+from app.core.process import die_with_parent, loading
 from worker.masking import install
 from worker.trainer.environment import set_environment
 from worker.trainer.protocol import OUTPUT_FILE
@@ -27,7 +27,8 @@ def wait_for_folder(threads: int) -> None:
     die_with_parent(signal.SIGKILL)
     set_environment(threads)
     try:
-        patched = _load()
+        with loading():
+            patched = _load()
     except Exception:  # noqa: BLE001 - a fresh process will tell the job's page what is wrong
         traceback.print_exc()
         patched = None
