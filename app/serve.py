@@ -7,7 +7,7 @@ import sys
 from urllib.parse import urlsplit
 
 from app.core.net import is_loopback
-from app.core.process import SUPERVISED_ENV, end_with_supervisor
+from app.core.process import SUPERVISED_ENV, end_with_supervisor, loading
 from app.core.settings import Settings, get_settings
 from app.core.storage import storage_refusal
 
@@ -40,11 +40,12 @@ def main() -> None:
         sys.exit(said)
     if problem := storage_refusal(settings):
         sys.exit(problem)
-    import uvicorn
+    with loading():
+        import uvicorn
 
-    from app.core.logging import setup_logging
-    from app.main import create_app
-    from app.web.patience import patient
+        from app.core.logging import setup_logging
+        from app.main import create_app
+        from app.web.patience import patient
 
     setup_logging(settings.log)
     if SUPERVISED_ENV not in os.environ:  # the supervisor says it itself

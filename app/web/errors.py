@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.core.storage import KeyOutsideRootError, StorageError
-from app.domain.errors import DomainError, InvalidError, SignInError, TooManyError
+from app.domain.errors import DomainError, InvalidError, SignInError
 from app.web.guard import SECURITY_HEADERS
-from app.web.refusals import as_json
+from app.web.refusals import as_json, until_then
 from app.web.render import is_partial, refusal, see_other
 from app.web.render import translate as _
 
@@ -76,11 +76,9 @@ def _domain(request: Request, exc: Exception) -> Response:
     if isinstance(exc, SignInError) and not _is_for_a_program(request):
         return _to_sign_in(request)
     response = show(request, exc.status, exc.message, field=exc.field, fields=fields)
-    if isinstance(exc, TooManyError):
-        response.headers["retry-after"] = str(exc.retry_after)
     if isinstance(exc, SignInError):
         response.headers["www-authenticate"] = "Bearer"
-    return response
+    return until_then(response, exc)
 
 
 def _is_for_a_program(request: Request) -> bool:

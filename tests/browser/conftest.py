@@ -30,10 +30,10 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     return browser_type_launch_args | {"executable_path": chromium, "args": _FLAGS.split()}
 
 
-@pytest.fixture
-def dashboard(tmp_path: Path, small_llama: Path) -> Iterator[Dashboard]:
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory, small_llama: Path) -> Iterator[Dashboard]:
     """Everything on this machine, as a newcomer starts it."""
-    running = Dashboard(tmp_path, small_llama.parent)
+    running = Dashboard(tmp_path_factory.mktemp("up"), small_llama.parent)
     try:
         running.wait()
         yield running

@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 MINUTES = 60_000
 
 
-def write_rows(path: Path) -> Path:
+def write_rows(path: Path, seed: int = 0) -> Path:
     """Forty good rows, and on line 7 one that is no JSON."""
-    lines = [json.dumps(row) for row in tiny_rows(40)]
+    lines = [json.dumps(row) for row in tiny_rows(40, seed=seed)]
     lines.insert(6, '{"messages": [')
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -48,10 +48,10 @@ def upload(page: Page, dashboard: Dashboard, file: Path) -> None:
     expect(page).to_have_url(re.compile(r"/datasets/\d+"), timeout=20_000)
 
 
-def launch(page: Page, model: Path) -> None:
+def launch(page: Page, model: Path, name: str = "Word repeater") -> None:
     page.get_by_role("link", name="Fine-tune on this").click()
     page.get_by_label("Base model", exact=True).fill(str(model))
-    page.get_by_label("Name", exact=True).fill("Word repeater")
+    page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label(re.compile("^Learning rate")).fill("1e-2")
     page.get_by_label("Question 1").fill("Say red then blue.")
     page.get_by_text("Advanced", exact=True).click()
@@ -111,13 +111,13 @@ def test_from_a_file_to_a_proved_gguf(page: Page, dashboard: Dashboard, small_ll
 def test_a_running_job_is_cancelled_and_deleted_by_clicks(
     page: Page, dashboard: Dashboard, small_llama: Path, tmp_path: Path
 ) -> None:
-    upload(page, dashboard, write_rows(tmp_path / "words.jsonl"))
+    upload(page, dashboard, write_rows(tmp_path / "words.jsonl", seed=1))
     page.get_by_role("button", name=re.compile("Go on with")).click(timeout=2 * MINUTES)
-    launch(page, small_llama)
+    launch(page, small_llama, "Never mind")
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Cancel the job").click()
     expect(page.get_by_text("Cancelled").first).to_be_visible(timeout=2 * MINUTES)
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete the job").click()
     expect(page).to_have_url(re.compile(r"/jobs$"))
-    expect(page.get_by_role("link", name="Word repeater")).to_have_count(0)
+    expect(page.get_by_role("link", name="Never mind")).to_have_count(0)

@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Error, Page, expect
@@ -36,10 +35,10 @@ window.fetch = async (...wish) => {
 POINTS = """() => document.querySelector("td-chart[data-series*=loss]")?.series.get("loss")[0] ?? []"""
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     services.needed(shutil.which("redis-server"), "Redis")
-    made = World(tmp_path, SCRIPTED, postgres=False)
+    made = World(tmp_path_factory.mktemp("world"), SCRIPTED, postgres=False)
     try:
         yield made
     finally:

@@ -2,8 +2,8 @@
 
     python -m tests.hostile [RUNS] [SEED]
 
-Each seed is a lap on a fresh data folder: the calls, the forms and pages, on SQLite and on Postgres in turn. What
-is done stands in .cache/hostile.json, so an interrupted run goes on where it was.
+Each seed is a lap on a fresh data folder: the calls, the forms and pages, by one visitor after the other, on SQLite
+and on Postgres in turn. What is done stands in .cache/hostile.json, so an interrupted run goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests import services
-from tests.hostile.barrage import Tally, calls, pages
-from tests.hostile.site import running
+from tests.hostile.barrage import Tally
+from tests.hostile.lap import lap
+from tests.hostile.visitors import VISITORS, Visitor
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".cache" / "hostile.json"
 PAPER, HEAD = ROOT / "docs" / "hostile.md", Path(__file__).with_name("hostile.head.md")
-#: Of each route, in one lap.
-EXAMPLES = 50
+#: Told by themselves; the others of 4xx are together.
+_TOLD = ("401", "403", "404", "409", "413", "422", "429")
 
 
-def lap(number: int) -> Tally:
+def visitor_of(number: int) -> Visitor:
+    """Each has two seeds in a row: an even one on SQLite, an odd one on Postgres."""
+    return VISITORS[number // 2 % len(VISITORS)]
+
+
+def run(number: int) -> Tally:
     """One seed."""
-    tally = Tally()
     postgres = services.postgres_url() if number % 2 else None
     url = services.fresh_schema(postgres) if postgres else ""
-    with tempfile.TemporaryDirectory(prefix="tunedeck-hostile-") as folder, running(Path(folder), url) as site:
-        for part in (calls, pages):
-            tally.add(part(site, number, EXAMPLES))
-        if site.process.poll() is not None or "Traceback" in site.log():
-            tally.found("server", f"the log holds a traceback\n{site.log()[-3000:]}")
-    return tally
+    with tempfile.TemporaryDirectory(prefix="tunedeck-hostile-") as folder:
+        return lap(Path(folder), number, visitor_of(number), database_url=url)
 
 
 def main() -> int:
@@ -56,12 +57,16 @@ def main() -> int:
 
 
 def _told(number: int) -> dict[str, object]:
-    start, tally = time.monotonic(), lap(number)
+    start, tally = time.monotonic(), run(number)
     for where, what in tally.findings.items():
         print(f"seed {number}: {where}\n{what}\n", flush=True)
-    print(f"seed {number}: {tally.requests} requests, {time.monotonic() - start:.0f} s", flush=True)
+    print(
+        f"seed {number}, {visitor_of(number).label}: {tally.requests} requests, {time.monotonic() - start:.0f} s",
+        flush=True,
+    )
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "visitor": visitor_of(number).label,
         "requests": tally.requests,
         "statuses": {str(status): count for status, count in sorted(tally.statuses.items())},
         "findings": sorted(tally.findings),
@@ -69,25 +74,28 @@ def _told(number: int) -> dict[str, object]:
 
 
 def write(laps: dict[str, dict[str, object]]) -> None:
-    """The paper: its head, then one line for each day."""
-    lines = ["| date | seeds | requests | 2xx | 3xx | 4xx | 5xx | findings |", "|---|---|---|---|---|---|---|---|"]
-    for day in sorted({str(each["date"]) for each in laps.values()}):
-        mine = {int(number): each for number, each in laps.items() if each["date"] == day}
-        lines.append(_line(day, mine))
+    """The paper: its head, then one line for each day and kind of visitor."""
+    heads = ["date", "who asks", "seeds", "requests", "2xx", "3xx", *_TOLD, "other 4xx", "5xx", "findings"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    labels = list(dict.fromkeys(visitor.label for visitor in VISITORS))
+    kinds = {(str(each["date"]), str(each["visitor"])) for each in laps.values()}
+    for day, label in sorted(kinds, key=lambda kind: (kind[0], labels.index(kind[1]))):
+        mine = {int(no): each for no, each in laps.items() if (each["date"], each["visitor"]) == (day, label)}
+        lines.append(_line(day, label, mine))
+    lines.append(_line("all", "", {int(number): each for number, each in laps.items()}))
     PAPER.write_text(HEAD.read_text(encoding="utf-8") + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _line(day: str, mine: dict[int, dict[str, object]]) -> str:
-    classes: Counter[str] = Counter()
+def _line(day: str, label: str, mine: dict[int, dict[str, object]]) -> str:
+    counts: Counter[str] = Counter()
     for each in mine.values():
         statuses = each["statuses"]
         assert isinstance(statuses, dict)
         for status, count in statuses.items():
-            classes[status[0]] += count
-    total = sum(classes.values())
+            counts[status if status in _TOLD else status[0]] += count
     found = sum(len(list(each["findings"])) for each in mine.values() if isinstance(each["findings"], list))
-    shown = " | ".join(f"{classes[first]:,}" for first in "2345")
-    return f"| {day} | {_ranges(sorted(mine))} | {total:,} | {shown} | {found} |"
+    numbers = [counts.total(), *(counts[kind] for kind in ("2", "3", *_TOLD, "4", "5")), found]
+    return f"| {day} | {label} | {_ranges(sorted(mine))} | {' | '.join(f'{each:,}' for each in numbers)} |"
 
 
 def _ranges(numbers: list[int]) -> str:

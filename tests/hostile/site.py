@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from app.core.migrate import upgrade
 from app.core.settings import Settings
 from app.domain.workers.models import Worker
 from app.supervisor import Broker, free_port
+from tests.people.crowd import give, settle
 from tests.web import seeding
 
 _START_SECONDS = 60
@@ -27,27 +28,29 @@ PATIENCE = 1.0
 
 
 class Site:
-    """A running web process over one of everything."""
+    """A running web process over one of everything. `ids`: numbers of its people; none without accounts."""
 
-    def __init__(self, ctx: Context, world: seeding.World, log: Path) -> None:
-        self.ctx, self.world = ctx, world
+    def __init__(self, ctx: Context, world: seeding.World, ids: dict[str, int], env: Mapping[str, str]) -> None:
+        self.ctx, self.world, self.ids, self._more = ctx, world, ids, env
         self.port = free_port("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self.port}"
-        self._log = log
-        with log.open("wb") as file:
+        self._log = ctx.settings.root.parent / "web.log"
+        with self._log.open("wb") as file:
             command = [sys.executable, "-P", "-m", "app.serve"]
             self.process = subprocess.Popen(command, env=self._env(), stdout=file, stderr=file)
 
     def _env(self) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("TUNEDECK_")}
-        return env | {
+        ours = {
             "TUNEDECK_DATA_DIR": str(self.ctx.settings.root),
             "TUNEDECK_DATABASE_URL": self.ctx.settings.database_url,
             "TUNEDECK_WEB__PORT": str(self.port),
             "TUNEDECK_WEB__MAX_UPLOAD_BYTES": "20000000",
             "TUNEDECK_WEB__PATIENCE_SECONDS": str(PATIENCE),
             "TUNEDECK_HUB__OFFLINE": "true",
+            "TUNEDECK_WEB__ACCOUNTS": str(bool(self.ids)).lower(),
         }
+        return env | ours | dict(self._more)
 
     def wait(self) -> None:
         """Until it answers."""
@@ -105,8 +108,10 @@ def status_of(answer: bytes) -> int:
 
 
 @contextmanager
-def running(folder: Path, database_url: str = "") -> Iterator[Site]:
-    """A site in `folder`, gone afterwards."""
+def running(
+    folder: Path, database_url: str = "", *, accounts: bool = False, env: Mapping[str, str] | None = None
+) -> Iterator[Site]:
+    """A site in `folder`, gone afterwards. With `accounts` what there is belongs to mia."""
     settings = Settings.model_validate(
         {"data_dir": folder / "data", "database_url": database_url, "hub": {"offline": True}}
     )
@@ -115,11 +120,13 @@ def running(folder: Path, database_url: str = "") -> Iterator[Site]:
     broker = Broker(settings)
     broker.start()
     ctx = make_context(settings, worker=True)
-    world = seeding.world(ctx)
+    ids, world = settle(ctx) if accounts else {}, seeding.world(ctx)
+    if accounts:
+        give(ctx, ids["mia"])
     with ctx.db.session(write=True) as session:
         card = {"index": 0, "name": "GPU", "total": 24 * 10**9, "used": 10**9, "load": 3.5, "capability": "8.6"}
         session.add(Worker(name="w", queue="gpu", host="h", pid=1, facts={"gpus": [card], "labels": ["lab"]}))
-    site = Site(ctx, world, folder / "web.log")
+    site = Site(ctx, world, ids, env or {})
     try:
         site.wait()
         yield site

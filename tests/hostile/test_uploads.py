@@ -1,4 +1,4 @@
-"""A file is bytes: nothing in it is unpacked, unpickled or run, whatever it is called."""
+"""A file is bytes: no archive in it is opened, nothing is unpickled or run, whatever it is called."""
 
 from __future__ import annotations
 

@@ -14,15 +14,14 @@ from app.core.context import Context, make_context
 from app.core.settings import Settings, WebSettings
 from app.domain.datasets.models import Dataset
 from app.domain.jobs.models import Job
-from app.domain.users import passwords, service
-from app.domain.users.access import Role
+from app.domain.users import service, sessions
 from app.main import create_app
+from tests.people.crowd import PASSWORD, PEOPLE, give, settle
 from tests.web import seeding
 from tests.web.conftest import client
 
-__all__ = ["client"]
-PASSWORD = "four plain words here"
-PEOPLE = {"ada": Role.ADMINISTRATOR, "mia": Role.MEMBER, "max": Role.MEMBER, "vi": Role.VIEWER}
+__all__ = ["PASSWORD", "PEOPLE", "client"]
+COOKIES = {"http": "tunedeck_session", "https": "__Host-tunedeck"}
 
 
 @dataclass
@@ -36,16 +35,28 @@ class House:
     _browsers: list[TestClient] = field(default_factory=list)
 
     def browser(self, name: str = "", *, scheme: str = "http", token: str = "") -> TestClient:
-        """A browser of its own; with `name` signed in, with `token` a script instead."""
+        """A browser of its own; with `name` signed in already, with `token` a script instead."""
         headers = {"origin": f"{scheme}://localhost"} if not token else {"authorization": f"Bearer {token}"}
         made = TestClient(
             self.app, f"{scheme}://localhost", raise_server_exceptions=False, follow_redirects=False, headers=headers
         )
         self._browsers.append(made)
         if name:
-            answer = made.post("/sign-in", data={"name": name, "password": PASSWORD})
-            assert answer.status_code == 303, answer.text
+            made.cookies.set(COOKIES[scheme], self._session(name), domain="localhost.local")  # as cookiejar calls it
         return made
+
+    def _session(self, name: str) -> str:
+        """Without the password, which takes its time."""
+        with self.ctx.db.session(write=True) as session:
+            user = service.get(session, self.ids[name])
+            return sessions.start(session, user, days=30, address="testclient", browser="testclient")
+
+    def sign_in(self, name: str) -> TestClient:
+        """By the form."""
+        browser = self.browser()
+        answer = browser.post("/sign-in", data={"name": name, "password": PASSWORD})
+        assert answer.status_code == 303, answer.text
+        return browser
 
     def share(self, *, shared: bool) -> None:
         """Everything of mia's, at once."""
@@ -63,27 +74,9 @@ def open_house(settings: Settings, ctx: Context) -> House:
     """On the database of `ctx`."""
     web = WebSettings(accounts=True, stream_seconds=0)
     settings = settings.model_copy(update={"web": web, "database_url": ctx.settings.database_url})
-    ids = {}
-    with ctx.db.session(write=True) as session:
-        for name, role in PEOPLE.items():
-            user = service.create(session, name, role)
-            user.password_hash = _hash()
-            ids[name] = user.id or 0
-    world = seeding.world(ctx)
-    with ctx.db.session(write=True) as session:
-        for table in (Dataset, Job):
-            session.execute(sa.update(table).values(owner_id=ids["mia"]))
-        session.execute(sa.update(Job).values(started_by=ids["mia"]))
+    ids, world = settle(ctx), seeding.world(ctx)
+    give(ctx, ids["mia"])
     return House(make_context(settings), create_app(settings), ids, world)
-
-
-_KNOWN: list[str] = []
-
-
-def _hash() -> str:
-    if not _KNOWN:
-        _KNOWN.append(passwords.hashed(PASSWORD))
-    return _KNOWN[0]
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ def test_no_request_holds_two_connections(house: House) -> None:
     for who in ("vi", "ada"):
         browser = house.browser(who)
         db = house.app.state.ctx.db
+        db.engine.pool.dispose()
         db.engine.pool = QueuePool(db.engine.pool._creator, pool_size=1, max_overflow=0, timeout=0.5)
         for method, path in in_order(house):
             answer = browser.request(method, path.format(**ids(house)), headers={"accept": "text/html"})

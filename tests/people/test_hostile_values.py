@@ -30,14 +30,14 @@ def test_every_field_about_people_takes_every_hostile_value(house: House) -> Non
             assert "\n" not in answer.headers.get("location", "")
 
 
-@pytest.mark.parametrize("name", [MARK, "'; drop table account; --", "a\r\nset-cookie: b", "{{7*7}}", "\x1b[31mred"])
+@pytest.mark.parametrize("name", [MARK, "'; drop table account; --", "a\r\nset-cookie: b", "{{7777*7}}", "\x1b[31mred"])
 def test_names_are_shown_as_they_are_or_refused(house: House, name: str) -> None:
     ada = house.browser("ada")
     answer = ada.post("/settings/people", data={"name": name, "role": "viewer"})
     page = ada.get("/settings/people").text
     assert answer.status_code in {200, 422}
     assert MARK not in page
-    assert "49" not in page.split("<tbody>")[1]
+    assert "54439" not in page.split("<tbody>")[1]
     ada.post("/account/tokens", data={"name": name, "scope": "read", "days": "30"})
     for path in ("/account", "/settings/log"):
         assert MARK not in ada.get(path).text

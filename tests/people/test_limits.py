@@ -35,7 +35,7 @@ def narrow(house: House) -> Iterator[House]:
 
 def test_too_many_requests_of_one_person_are_told_when_to_come_back(narrow: House) -> None:
     mia = narrow.browser("mia")
-    answers = [mia.get("/changed", headers={"accept": "application/json"}) for _ in range(14)]
+    answers = [mia.get("/api/queues") for _ in range(14)]
     assert [answer.status_code for answer in answers] == [200] * 10 + [429] * 4
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
     assert answers[-1].json()["error"]["status"] == 429
@@ -51,6 +51,20 @@ def test_one_person_has_so_many_jobs(narrow: House) -> None:
     assert answer.status_code == 429
     assert "1 of your jobs wait or run already" in answer.json()["error"]["message"]
     assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_an_upload_too_many_is_told_when_to_come_back(narrow: House, accept: str) -> None:
+    file = {"file": ("rows.jsonl", b'{"messages": [{"role": "user", "content": "a"}]}\n')}
+    answer = narrow.browser("mia").post("/datasets", files=file, headers={"accept": accept})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+
+
+def test_who_guesses_at_the_old_password_is_told_when_to_come_back(house: House) -> None:
+    mia, new = house.browser("mia"), {"old_password": "not this one", "password": "x", "again": "x"}
+    answers = [mia.post("/account/password", data=new) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [422] * 5 + [429]
+    assert int(answers[-1].headers["retry-after"]) >= 1
 
 
 def test_live_pages_are_counted_as_long_as_they_last() -> None:

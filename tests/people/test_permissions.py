@@ -12,13 +12,13 @@ from starlette.testclient import TestClient
 
 from app.domain.users import tokens
 from app.domain.users.access import Role, Scope
-from app.web.permissions import PERMISSIONS, Need, Rule
+from app.web.permissions import PERMISSIONS, Need
 from tests.people.conftest import PEOPLE, House
+from tests.people.expectations import NO, NOTHING, OPEN, SIGN_IN, expected
 
 #: What changes the world so that other calls would find nothing: last.
 _LAST = ("delete", "close", "sign-out", "password", "revoke", "cancel", "checkpoints", "merged", "exports", "role")
 _STREAMS = ("/changed", "/jobs/{job_id}/events")
-_OPEN, _SIGN_IN, _NO, _NOTHING = "open", "sign in", "refused", "nothing there"
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str]]:
@@ -45,29 +45,6 @@ def test_every_change_has_a_word_in_the_audit_log() -> None:
     assert silent == {*tried, "/sign-in", "/welcome"}
 
 
-def expected(  # noqa: PLR0911 - one return for each way to be let in or not
-    rule: Rule, role: Role | None, scope: Scope | None, method: str, *, mine: bool, shared: bool
-) -> str:
-    """In words of its own: who may, by role (None: nobody), token and ownership."""
-    if rule.need is Need.NOTHING:
-        return _OPEN
-    if role is None:
-        return _SIGN_IN
-    personal = rule.need in {Need.IN_PERSON, Need.ADMINISTER_IN_PERSON}
-    administers = role is Role.ADMINISTRATOR and scope in {None, Scope.ADMIN}
-    if (scope is not None and personal) or (scope is Scope.READ and method != "GET"):
-        return _NO
-    if rule.need in {Need.ADMINISTER, Need.ADMINISTER_IN_PERSON}:
-        return _OPEN if administers else _NO
-    if rule.need in {Need.MAKE, Need.CHANGE} and (role is Role.VIEWER or scope is Scope.READ):
-        return _NO
-    if not rule.what or administers:
-        return _OPEN
-    if not (mine or shared):
-        return _NOTHING
-    return _NO if rule.need is Need.CHANGE and not mine else _OPEN
-
-
 def ids(house: House) -> dict[str, Any]:
     world = house.world
     return {
@@ -89,12 +66,12 @@ def ids(house: House) -> dict[str, Any]:
 def said(answer: Any, method: str, path: str) -> str:
     """What became of a call."""
     if PERMISSIONS[method, path].need is Need.NOTHING:
-        return _OPEN  # what it answers is the way in itself
+        return OPEN  # what it answers is the way in itself
     if answer.status_code == 401 or answer.headers.get("location", "").startswith("/sign-in"):
-        return _SIGN_IN
+        return SIGN_IN
     if answer.status_code == 403:
-        return _NO
-    return _NOTHING if answer.status_code == 404 else _OPEN
+        return NO
+    return NOTHING if answer.status_code == 404 else OPEN
 
 
 def in_order(house: House) -> list[tuple[str, str]]:
@@ -150,8 +127,8 @@ def walk(
         assert answer.status_code < 500 or path == "/readyz", (method, path, answer.text)  # there is no broker here
         found = said(answer, method, path)
         missing = (method, path) in _MAY_BE_MISSING or (gone and bool(rule.what))
-        if found != wanted and not (found == _NOTHING and wanted == _OPEN and missing):
+        if found != wanted and not (found == NOTHING and wanted == OPEN and missing):
             wrong.append(f"{method} {path}: {found} ({answer.status_code}), not {wanted}")
-        gone = gone or (wanted == _OPEN and path.endswith("/delete"))
-        gone = gone or (wanted == _OPEN and method == "DELETE")
+        gone = gone or (wanted == OPEN and path.endswith("/delete"))
+        gone = gone or (wanted == OPEN and method == "DELETE")
     assert wrong == []

@@ -28,7 +28,7 @@ def lines(ctx: Context) -> list[tuple[str, str, str, str]]:
 
 
 def test_who_did_what_from_where(house: House) -> None:
-    mia = house.browser("mia")
+    mia = house.sign_in("mia")
     number = upload(mia, b"x")
     mia.post(f"/datasets/{number}/rename", data={"name": "other"})
     with house.ctx.db.session(write=True) as session:
@@ -36,9 +36,9 @@ def test_who_did_what_from_where(house: House) -> None:
     script = house.browser(token=token)
     script.post(f"/api/jobs/{house.world.queued}/cancel")
     house.browser().post("/sign-in", data={"name": "mallory", "password": "x"})
-    house.browser("max").post(f"/jobs/{house.world.queued}/cancel")  # to max it does not exist
+    house.sign_in("max").post(f"/jobs/{house.world.queued}/cancel")  # to max it does not exist
     house.share(shared=True)
-    house.browser("max").post(f"/jobs/{house.world.queued}/delete")
+    house.sign_in("max").post(f"/jobs/{house.world.queued}/delete")
     assert lines(house.ctx) == [
         ("mia", "", "account.sign_in", "done"),
         ("mia", "session", "dataset.upload", "done"),
@@ -81,7 +81,7 @@ def test_asking_on_and_on_fills_no_disk(house: House) -> None:
 
 
 def test_ones_sign_ins_are_ones_own(house: House) -> None:
-    house.browser("mia")
+    house.sign_in("mia")
     house.browser().post("/sign-in", data={"name": "mia", "password": "wrong wrong"})
     with house.ctx.db.session() as session:
         found = service.entries(session, user_id=house.ids["mia"])

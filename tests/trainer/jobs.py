@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from tests.tiny_model import tiny_rows, write_rows
+from tests.trainer.nursery import Forked, fork
 from worker.trainer.protocol import EVENTS_FILE, Done, Event, parse
 from worker.trainer.specs import ModelSpec, TrainSpec, write_spec
 
@@ -48,10 +49,26 @@ def train_job(folder: Path, model: Path, *, resume_from: Path | None = None, **c
     return folder
 
 
+def start_warm(folder: Path) -> Forked:
+    """A trainer of `folder` whose libraries are loaded already; not for Unsloth, nor for several ranks."""
+    (folder / "cwd").mkdir(exist_ok=True)
+    return fork(folder, _variables({}))
+
+
+def finish_warm(folder: Path) -> list[Event]:
+    """Run the job to its end so; the events."""
+    start_warm(folder).wait()
+    return events(folder)
+
+
+def _variables(env: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT), **env}
+
+
 def start(folder: Path, kind: str = "trainer", **env: str) -> subprocess.Popen[bytes]:
     """`python -m worker.<kind> folder`, in a working directory that must stay empty."""
     (folder / "cwd").mkdir(exist_ok=True)
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT), **env}
+    variables = _variables(env)
     with (folder / "output.txt").open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", f"worker.{kind}", str(folder)],

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.core.context import Context
-from tests.trainer.jobs import events, finish, of, train_job
+from tests.trainer.jobs import events, finish_warm, of, train_job
 from tests.trainer.test_weights import _Trap
 from worker.process import child_env
 from worker.trainer import checkpoints
@@ -72,16 +72,23 @@ def test_no_variable_switches_that_off(ctx: Context, monkeypatch: pytest.MonkeyP
     assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in child_env(ctx.settings)
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a real training; to be copied."""
+    job = train_job(tmp_path_factory.mktemp("first"), tiny_model, max_steps=4, save_steps=2, questions=(), engine="hf")
+    return job / of(finish_warm(job), Checkpoint)[0].path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_a_checkpoint_with_a_planted_pickle_springs_nothing(tiny_model: Path, tmp_path: Path, file: str) -> None:
-    first = train_job(tmp_path / "first", tiny_model, max_steps=4, save_steps=2, questions=(), engine="hf")
-    made = of(finish(first), Checkpoint)[0]
+def test_a_checkpoint_with_a_planted_pickle_springs_nothing(
+    tiny_model: Path, checkpoint: Path, tmp_path: Path, file: str
+) -> None:
     kept = tmp_path / "kept"
-    shutil.copytree(first / made.path, kept)
+    shutil.copytree(checkpoint, kept)
     (kept / file).write_bytes(pickle.dumps(_Trap(tmp_path / "sprung")))
     again = train_job(tmp_path / "damaged", tiny_model, max_steps=4, questions=(), engine="hf", resume_from=kept)
-    (error,) = of(finish(again), Error)
+    (error,) = of(finish_warm(again), Error)
     assert "damaged" in error.message  # the manifest's hash says so
 
     names = [path for path in kept.iterdir() if path.name != checkpoints.MANIFEST]
@@ -89,6 +96,6 @@ def test_a_checkpoint_with_a_planted_pickle_springs_nothing(tiny_model: Path, tm
     (kept / checkpoints.MANIFEST).write_text(json.dumps({"files": sealed}))
     assert checkpoints.is_complete(kept)
     forged = train_job(tmp_path / "forged", tiny_model, max_steps=4, questions=(), engine="hf", resume_from=kept)
-    finish(forged)
+    finish_warm(forged)
     assert of(events(forged), Error)
     assert not (tmp_path / "sprung").exists()

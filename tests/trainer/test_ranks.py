@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.trainer.jobs import events, finish, of, start, succeeded, train_job, wait_for
+from tests.trainer.jobs import events, finish, finish_warm, of, start, succeeded, train_job, wait_for
 from worker.trainer import ranks
 from worker.trainer.protocol import Answer, Checkpoint, Done, Event, Log, Metric, write_control
 
@@ -27,7 +27,7 @@ def losses(found: list[Event]) -> dict[int, float]:
 def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[int, float]:
     """The curve of one process."""
     folder = train_job(tmp_path_factory.mktemp("alone"), tiny_model, **SETTINGS)
-    return losses(finish(folder))
+    return losses(finish_warm(folder))
 
 
 def test_two_take_the_same_way_as_one(alone: dict[int, float], tmp_path: Path, tiny_model: Path) -> None:

@@ -13,7 +13,16 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from app.domain.evaluations.service import REREAD
 from app.domain.jobs.config import TrainConfig
-from tests.trainer.jobs import events, finish, of, start, succeeded, train_job, wait_for
+from tests.trainer.jobs import (
+    events,
+    finish,
+    finish_warm,
+    of,
+    start_warm,
+    succeeded,
+    train_job,
+    wait_for,
+)
 from worker.trainer import checkpoints
 from worker.trainer.engines import hf
 from worker.trainer.protocol import (
@@ -120,7 +129,7 @@ def test_the_adapter_is_whole_and_names_no_path_of_this_machine(straight: Path) 
 def test_paused_killed_and_resumed_is_the_same_run(straight: Path, tmp_path: Path, tiny_model: Path) -> None:
     pause_at, kill_at = random.randint(3, 15), random.randint(24, 34)
     paused = train_job(tmp_path / "a", tiny_model)
-    child = start(paused)
+    child = start_warm(paused)
     wait_for(paused, lambda found: pause_at in losses(found))
     write_control(paused, "pause")
     assert child.wait(60) == 0
@@ -132,14 +141,14 @@ def test_paused_killed_and_resumed_is_the_same_run(straight: Path, tmp_path: Pat
     killed = train_job(
         tmp_path / "b", tiny_model, resume_from=last_checkpoint(paused), answered=both, save_steps=3, eval_steps=4
     )
-    child = start(killed)
+    child = start_warm(killed)
     wait_for(killed, lambda found: kill_at in losses(found))
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not of(events(killed), Answer)
 
     resumed = train_job(tmp_path / "c", tiny_model, resume_from=last_checkpoint(killed), answered=both)
-    found = finish(resumed)
+    found = finish_warm(resumed)
     assert succeeded(found)
     before, after = losses(events(straight)), losses(found)
     assert after == {step: before[step] for step in after}
@@ -152,7 +161,7 @@ def test_paused_killed_and_resumed_is_the_same_run(straight: Path, tmp_path: Pat
 def test_a_loss_after_the_training_trains_nothing_again(straight: Path, tmp_path: Path, tiny_model: Path) -> None:
     answered = (("before", 0), ("before", 1), ("after", 0))
     folder = train_job(tmp_path / "job", tiny_model, resume_from=last_checkpoint(straight), answered=answered)
-    found = finish(folder)
+    found = finish_warm(folder)
     assert succeeded(found)
     assert not of(found, Metric)
     assert [(a.side, a.prompt) for a in of(found, Answer)] == [("after", 1)]
@@ -161,7 +170,7 @@ def test_a_loss_after_the_training_trains_nothing_again(straight: Path, tmp_path
 
 def test_cancel_while_answering_is_heeded_between_two_tokens(tmp_path: Path, tiny_model: Path) -> None:
     folder = train_job(tmp_path / "job", tiny_model, max_new_tokens=400)
-    child = start(folder)
+    child = start_warm(folder)
     wait_for(folder, lambda found: any(p.phase == "answering_before" for p in of(found, Phase)))
     child.send_signal(signal.SIGTERM)
     assert child.wait(30) == 0
@@ -197,7 +206,7 @@ def test_packed_rows_do_not_read_one_another(tiny_model: Path) -> None:
 def test_rows_that_are_all_bad_are_an_error_with_advice(tmp_path: Path, tiny_model: Path) -> None:
     folder = train_job(tmp_path / "job", tiny_model)
     (folder / "train.jsonl").write_text('{"messages": [{"role": "user", "content": "no answer"}]}\n')
-    assert start(folder).wait(120) == 1
+    assert start_warm(folder).wait(120) == 1
     found = events(folder)
     assert isinstance(found[-1], Error)
     assert found[-1].error_class == "bad_data"
@@ -224,7 +233,7 @@ def test_an_adapter_of_another_rank_is_refused_in_a_sentence(straight: Path, tmp
 
 def finish_of(folder: Path, model: Path, **changes: Any) -> Path:
     """A job run to its end; its folder."""
-    finish(train_job(folder, model, **changes))
+    finish_warm(train_job(folder, model, **changes))
     return folder
 
 
@@ -233,10 +242,10 @@ def test_a_step_sees_the_same_rows_in_one_batch_or_in_four(tmp_path: Path, tiny_
     wish: dict[str, Any] = {"max_steps": 6, "lora_dropout": 0.0, "save_steps": 3}
     pieces: dict[str, Any] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
     whole: dict[str, Any] = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
-    four = finish(train_job(tmp_path / "four", tiny_model, **wish, **pieces))
-    one = finish(train_job(tmp_path / "one", tiny_model, **wish, **whole))
+    four = finish_warm(train_job(tmp_path / "four", tiny_model, **wish, **pieces))
+    one = finish_warm(train_job(tmp_path / "one", tiny_model, **wish, **whole))
     assert losses(one) == pytest.approx(losses(four), abs=2e-3)
     halfway = tmp_path / "four" / of(four, Checkpoint)[0].path
-    rest = finish(train_job(tmp_path / "rest", tiny_model, resume_from=halfway, **wish, **whole))
+    rest = finish_warm(train_job(tmp_path / "rest", tiny_model, resume_from=halfway, **wish, **whole))
     assert succeeded(rest), (tmp_path / "rest" / "output.txt").read_text()[-3000:]
     assert losses(rest) == pytest.approx({step: loss for step, loss in losses(four).items() if step > 3}, abs=2e-3)

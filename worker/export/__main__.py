@@ -6,6 +6,7 @@ import json
 import os
 import sys
 
+from app.core.process import loading
 from worker.child import Child, run, working_in
 from worker.export.failures import explain
 from worker.trainer.protocol import JOB_FILE
@@ -23,7 +24,8 @@ def main(child: Child) -> None:
             return
         spec = read_spec(child.job_dir, ExportSpec)
         _set_up(spec.threads)
-        from worker.export.recipe import export
+        with loading():
+            from worker.export.recipe import export
 
         export(child, spec)
 

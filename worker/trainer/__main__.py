@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from app.core.process import loading
 from worker.child import Child, run, working_in
 from worker.trainer import ranks
 from worker.trainer.environment import see_gpus, set_environment
@@ -20,9 +21,10 @@ def _train(child: Child) -> None:
     from worker.trainer.engines import start_engine
 
     with working_in(child.job_dir), ranks.others(child, spec.config.gpus):
-        engine = start_engine(spec.config, child)
-        # Only now: Unsloth must be imported before the libraries that the recipe imports.
-        from worker.trainer.recipe import train
+        with loading():
+            engine = start_engine(spec.config, child)
+            # Only now: Unsloth must be imported before the libraries that the recipe imports.
+            from worker.trainer.recipe import train
 
         train(spec, child, engine)
 

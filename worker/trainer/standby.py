@@ -17,7 +17,7 @@ from pathlib import Path
 
 from psutil import pid_exists
 
-from app.core.process import die_with_parent
+from app.core.process import die_with_parent, loading
 from worker.child import JobError
 from worker.masking import install
 from worker.trainer.engines import choose_engine, engine_module
@@ -38,7 +38,8 @@ def wait_for_folder(threads: int, engine: str = "") -> None:
     set_environment(threads)
     untouched = dict(os.environ)
     try:
-        loaded = _load(engine)
+        with loading():
+            loaded = _load(engine)
     except Exception:  # noqa: BLE001 - a fresh process will tell the job's page what is wrong
         traceback.print_exc()
         loaded = None

@@ -16,6 +16,7 @@ from app.domain.users.access import Actor, Role, Scope
 from app.web.deps import MAX_ID, ActorDep, ContextDep, FormDep, Id, SessionDep, text
 from app.web.doors import about, address_of, request_session
 from app.web.pages.sign_in import same_twice
+from app.web.refusals import until_then
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.people import browser_row, lifetimes, role_words, scopes, token_row
@@ -75,7 +76,7 @@ def set_password(request: Request, ctx: ContextDep, actor: ActorDep, form: FormD
     except (InvalidError, TooManyError) as exc:
         errors = exc.errors if isinstance(exc, InvalidError) else {"old_password": exc.message}
         with request_session(request, write=False) as session:
-            return _page(request, session, ctx, actor, errors, status_code=exc.status)
+            return until_then(_page(request, session, ctx, actor, errors, status_code=exc.status), exc)
     with request_session(request, write=True) as session:
         user = service.signed_in(session, user_id, stored, actor.name, address_of(request), None)
         if user is None:

@@ -26,7 +26,7 @@ from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, get_cont
 from app.web.doors import about, request_session
 from app.web.errors import wants_json
 from app.web.incoming import Received, receive
-from app.web.refusals import as_json
+from app.web.refusals import as_json, until_then
 from app.web.render import page, put_flash, see_other
 from app.web.render import translate as _
 from app.web.views.audits import audit_view
@@ -86,8 +86,8 @@ async def upload(request: Request) -> Response:
 
 def _refuse(request: Request, ctx: Context, exc: DomainError) -> Response:
     if wants_json(request):
-        return as_json(exc.status, exc.message, exc.field)
-    return _form(request, ctx, exc.message, exc.status)
+        return until_then(as_json(exc.status, exc.message, exc.field), exc)
+    return until_then(_form(request, ctx, exc.message, exc.status), exc)
 
 
 def _check_size(request: Request, ctx: Context) -> None:

@@ -17,6 +17,7 @@ from app.domain.users.access import Actor, Role
 from app.domain.users.models import User
 from app.web.deps import ContextDep, FormDep, SessionDep, text
 from app.web.doors import address_of, cookie_name, on_tls, request_session, visit_of
+from app.web.refusals import until_then
 from app.web.render import page, see_other
 from app.web.render import translate as _
 
@@ -76,9 +77,7 @@ def sign_in(request: Request, ctx: ContextDep, form: FormDep) -> Response:
 
 def _wait(request: Request, exc: TooManyError, onward: str, name: str) -> Response:
     with request_session(request, write=False) as session:
-        response = _form(request, session, onward, name, exc.message, exc.status)
-    response.headers["retry-after"] = str(exc.retry_after)
-    return response
+        return until_then(_form(request, session, onward, name, exc.message, exc.status), exc)
 
 
 def _need_accounts(ctx: Context) -> None:
