@@ -94,6 +94,7 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("GET", "/datasets/new"): Rule(_N.MAKE),
     ("POST", "/datasets"): _make("dataset.upload"),
     ("GET", "/datasets/{dataset_id}"): _see("dataset"),
+    ("GET", "/datasets/{dataset_id}/rows"): _see("dataset"),
     ("GET", "/datasets/{dataset_id}/rows/{number}"): _see("dataset"),
     ("POST", "/datasets/{dataset_id}/rows/{number}"): _make("dataset.row", "dataset"),
     ("GET", "/datasets/{dataset_id}/problems.csv"): _see("dataset"),
@@ -168,6 +169,9 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/storage/models/{folder}"): _admin("storage.model"),
     # JSON
     ("GET", "/api/openapi.json"): OPEN,
+    ("GET", "/api/datasets"): READ,
+    ("GET", "/api/datasets/{dataset_id}"): _see("dataset"),
+    ("GET", "/api/datasets/{dataset_id}/rows"): _see("dataset"),
     ("GET", "/api/jobs"): READ,
     ("POST", "/api/jobs"): _make("job.start"),
     ("GET", "/api/jobs/{job_id}"): _see("job"),

@@ -37,7 +37,7 @@ IDS = {
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
-    "column", "find", "put", "expected", "prompt",
+    "column", "find", "put", "q", "expected", "prompt",
     "question_expected", "question_expected_was", "question_prompt", "question_system",
     "question_was", "questions", "system",
 }  # fmt: skip

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
@@ -15,6 +14,7 @@ from app.core.live import Bells
 from app.core.storage import LocalStorage
 from app.domain.datasets.formats import NOT_TRAINED, Row
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
+from app.domain.datasets.row_file import lines_from, some_lines
 from app.domain.datasets.split import validation_rows
 from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.domain.jobs import service as jobs
@@ -157,14 +157,15 @@ def iter_rows(storage: LocalStorage, dataset: Dataset, start: int = 0) -> Iterat
     """Canonical rows from number `start` (0-based) on; nothing when the intake has not finished."""
     if not dataset.rows_key:
         return
-    with storage.ensure(dataset.rows_key).open("rb") as file:
-        for line in islice(file, start, None):
-            yield json.loads(line)
+    for line in lines_from(storage.ensure(dataset.rows_key), start):
+        yield msgspec.json.decode(line)
 
 
 def preview_rows(storage: LocalStorage, dataset: Dataset, start: int = 0, count: int = 20) -> list[Row]:
-    """`count` canonical rows from number `start` (0-based) on."""
-    return list(islice(iter_rows(storage, dataset, start), count))
+    """`count` canonical rows from number `start` (0-based) on; fewer where they are huge."""
+    if not dataset.rows_key:
+        return []
+    return [msgspec.json.decode(line) for line in some_lines(storage.ensure(dataset.rows_key), start, count)]
 
 
 def propose_questions(

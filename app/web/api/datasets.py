@@ -1,0 +1,48 @@
+"""Data sets as JSON: what there is, and its rows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from app.domain.datasets import service
+from app.domain.datasets.row_search import LONGEST
+from app.web.api.bounded import BoundedRoute
+from app.web.api.dataset_schemas import DatasetOut, RowOut, RowPage
+from app.web.api.refusals import EVERYWHERE
+from app.web.deps import MAX_ID, ContextDep, Id, SessionDep
+from app.web.doors import request_session
+from app.web.pages.row_list import look
+
+router = APIRouter(prefix="/api/datasets", tags=["data sets"], route_class=BoundedRoute, responses=EVERYWHERE)
+
+
+@router.get("")
+def list_datasets(session: SessionDep) -> list[DatasetOut]:
+    """All data sets, newest first."""
+    return [DatasetOut.of(dataset) for dataset in service.list_datasets(session)]
+
+
+@router.get("/{dataset_id}")
+def get(session: SessionDep, dataset_id: Id) -> DatasetOut:
+    """One data set."""
+    return DatasetOut.of(service.get_dataset(session, dataset_id))
+
+
+@router.get("/{dataset_id}/rows")
+def rows(
+    request: Request,
+    ctx: ContextDep,
+    dataset_id: Id,
+    q: Annotated[str, Query(max_length=LONGEST, description="only rows that hold this text; case is ignored")] = "",
+    start: Annotated[int, Query(ge=1, le=MAX_ID, description="number of the first row, from 1 on")] = 1,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> RowPage:
+    """Rows of a data set, or those that hold a text. Fewer than `limit` come where they are huge."""
+    with request_session(request, write=False) as session:
+        dataset = service.get_dataset(session, dataset_id)
+        session.expunge(dataset)
+    found = look(ctx, dataset, q.strip(), start - 1, limit)
+    after = None if found.next is None else found.next + 1
+    return RowPage(rows=[RowOut(number=number + 1, row=row) for number, row in found.rows], next=after)
