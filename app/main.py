@@ -42,6 +42,7 @@ from app.web.pages import (
     sign_in,
     storage,
     trail,
+    versions,
     workers,
 )
 from app.web.statics import Compress, Static
@@ -86,6 +87,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         home,
         dataset_rows,
         row_list,
+        versions,
         datasets,
         mapping,
         new_job,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.datasets.changes import Changes
 from app.domain.datasets.formats import Format
 from app.domain.jobs.config import Question, TrainConfig
 from worker.trainer.protocol import JOB_FILE
@@ -77,6 +78,9 @@ class IntakeSpec(_Spec):
     max_unpacked: int = 0
     #: More rows than this are refused; 0: any number.
     max_rows: int = 0
+    #: `source` holds the canonical rows of a data set with these counts, and they become those of a new version.
+    changes: Changes | None = None
+    stats: dict[str, Any] = Field(default_factory=dict)
 
 
 class AuditSpec(_Spec):

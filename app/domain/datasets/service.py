@@ -70,6 +70,17 @@ def list_datasets(session: Session) -> list[Dataset]:
     return list(session.exec(query))
 
 
+def family(session: Session, dataset: Dataset) -> list[Dataset]:
+    """All versions that are still there, newest first."""
+    query = select(Dataset).where(of_family(dataset), col(Dataset.deleted_at).is_(None))
+    return list(session.exec(query.order_by(col(Dataset.version).desc())))
+
+
+def of_family(dataset: Dataset) -> sa.ColumnElement[bool]:
+    """Versions of the same."""
+    return sa.or_(col(Dataset.id) == dataset.family, col(Dataset.family_id) == dataset.family)
+
+
 def problems(
     session: Session, dataset_id: int, limit: int = 100, offset: int = 0, code: str = ""
 ) -> list[DatasetProblem]:
@@ -92,10 +103,11 @@ def accept_good_rows(session: Session, dataset_id: int) -> None:
 
 
 def rename(session: Session, dataset_id: int, name: str) -> None:
-    """Give it another name."""
+    """Give it, and all its versions, another name."""
     if not name.strip():
         raise InvalidError("Give the data set a name.", field="name")
-    get_dataset(session, dataset_id).name = name.strip()[:200]
+    for each in family(session, get_dataset(session, dataset_id)):
+        each.name = name.strip()[:200]
     session.flush()
 
 
@@ -116,16 +128,19 @@ def refuse_if_used(session: Session, dataset_id: int) -> None:
     used = session.exec(select(Job).where(uses(dataset_id), *live).limit(1)).first()
     if used is not None:
         raise ConflictError(f"“{used.name}” is using this data set. Cancel that job first, or wait until it ends.")
+    child = (col(Dataset.parent_id) == dataset_id, Dataset.state == DatasetState.CHECKING)
+    if session.exec(select(Dataset).where(*child, col(Dataset.deleted_at).is_(None)).limit(1)).first() is not None:
+        raise ConflictError("A version is being made out of this one. Wait until it is ready, or delete it first.")
 
 
 def share(session: Session, bells: Bells, dataset_id: int, *, shared: bool) -> None:
-    """Let everybody see it and train on it, or nobody but its owner: what others train on it is cancelled then."""
-    dataset = get_dataset(session, dataset_id)
-    dataset.shared = shared
-    if not shared:
-        cancel_borrowed(session, bells, dataset_id, dataset.owner_id)
-    light = (col(Job.kind).in_([JobKind.INTAKE, JobKind.AUDIT]), col(Job.subject_id) == dataset_id)
-    session.execute(sa.update(Job).where(*light).values(shared=shared))
+    """Let everybody see it in all versions, or nobody but its owner: what others train on it is cancelled then."""
+    for dataset in family(session, get_dataset(session, dataset_id)):
+        dataset.shared = shared
+        if not shared:
+            cancel_borrowed(session, bells, dataset.id or 0, dataset.owner_id)
+        light = (col(Job.kind).in_([JobKind.INTAKE, JobKind.AUDIT]), col(Job.subject_id) == dataset.id)
+        session.execute(sa.update(Job).where(*light).values(shared=shared))
     session.flush()
 
 
@@ -140,6 +155,12 @@ def forgotten_sources(session: Session) -> list[Dataset]:
 
 def _is_read(session: Session, dataset: Dataset) -> bool:
     return bool(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), states=LIVE, subject_id=dataset.id, limit=1))
+
+
+def shares_source(session: Session, dataset: Dataset) -> bool:
+    """Another version, which is still there, was read from the very same bytes."""
+    others = (Dataset.source_key == dataset.source_key, col(Dataset.deleted_at).is_(None), Dataset.id != dataset.id)
+    return session.exec(select(Dataset.id).where(*others).limit(1)).first() is not None
 
 
 def forget_source(session: Session, dataset_id: int) -> None:
@@ -208,6 +229,8 @@ def store_intake(session: Session, dataset_id: int, rows_key: str, payload: dict
     dataset.row_count = payload["rows"]
     dataset.problem_count = payload["problems"]
     dataset.stats = payload["stats"]
+    if version := payload.get("version"):
+        dataset.changes, dataset.size, dataset.sha256 = version["changes"], version["size"], version["sha256"]
     if not payload["rows"]:
         dataset.state, dataset.error = DatasetState.FAILED, payload["error"]
         return
@@ -233,6 +256,6 @@ def store_failure(session: Session, dataset_id: int, message: str) -> None:
 
 
 def names(session: Session, dataset_ids: Iterable[int]) -> dict[int, str]:
-    """id -> name, deleted ones too: a job's page still says what it was trained on. One query."""
-    query = sa.select(col(Dataset.id), col(Dataset.name)).where(col(Dataset.id).in_(set(dataset_ids)))
-    return {key: value for key, value in session.execute(query)}
+    """id -> title, deleted ones too: a job's page still says what it was trained on. One query."""
+    found = session.exec(select(Dataset).where(col(Dataset.id).in_(set(dataset_ids))))
+    return {dataset.id or 0: dataset.title for dataset in found}

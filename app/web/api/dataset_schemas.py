@@ -29,6 +29,9 @@ class DatasetOut(BaseModel):
     owner_id: int | None
     #: Everybody who signs in may see it.
     shared: bool
+    #: Of a version: the data set that it was made from; none where a file was uploaded.
+    version: int = Field(examples=[1])
+    parent_id: int | None
     created_at: datetime
 
     @classmethod

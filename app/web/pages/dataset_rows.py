@@ -13,7 +13,7 @@ from app.domain.datasets import audits, service
 from app.domain.datasets.models import Dataset
 from app.domain.errors import InvalidError, NotFoundError
 from app.domain.models.catalogue import check_model, offered
-from app.web.deps import ContextDep, FormDep, Id, SessionDep, text
+from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, text
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.datasets import row_view
@@ -31,6 +31,7 @@ def row_page(
     request: Request,
     session: SessionDep,
     ctx: ContextDep,
+    actor: ActorDep,
     dataset_id: Id,
     number: RowNumber,
     model: Model = "",
@@ -45,6 +46,7 @@ def row_page(
         request,
         "datasets/row.html",
         dataset=dataset,
+        mine=actor.owns(dataset.owner_id),
         row=row_view(number - 1, found[0]),
         model=model,
         length=length,

@@ -52,11 +52,11 @@ def choose(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: I
     form = typed(fields, _current(session, ctx, dataset))
     try:
         kind = rereading.checked_format(form.kind)
-        rereading.read_again(session, ctx.bells, dataset_id, kind, form.mapping, form.pairs)
+        job = rereading.read_again(session, ctx.bells, dataset_id, kind, form.mapping, form.pairs)
     except InvalidError as exc:
         form.errors[exc.field or "format"] = exc.message
         return _form(request, dataset, form, exc.status)
-    return see_other(request, f"/datasets/{dataset_id}", _("The file is read again."))
+    return see_other(request, f"/datasets/{job.subject_id}", _("The file is read again."))
 
 
 @router.get("/problems.csv")

@@ -13,6 +13,7 @@ from app.core.context import Context
 from app.domain.datasets import audits
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.datasets.versions import newest_first
 from app.domain.errors import InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import TrainConfig
@@ -54,7 +55,7 @@ def new_page(
         form.adapter_of = further
     if less and (gentler := rescue(session, ctx.settings, jobs.get_job(session, less))):
         form = _filled(form, gentler.config.model_dump(mode="json"))
-    ready = [row for row in datasets.list_datasets(session) if row.state == DatasetState.READY]
+    ready = [row for row in _offered(session) if row.state == DatasetState.READY]
     wanted = dataset or form.number
     chosen = next((row for row in ready if row.id == wanted), ready[0] if ready and not wanted else None)
     if chosen is None and wanted:  # another one must not slip in
@@ -91,7 +92,7 @@ def _filled(form: JobForm, config: dict[str, Any]) -> JobForm:
 
 
 def _show(request: Request, session: Session, ctx: Context, form: JobForm, status_code: int = 200) -> Response:
-    rows = datasets.list_datasets(session)
+    rows = _offered(session)
     return page(
         request,
         "jobs/new.html",
@@ -112,8 +113,14 @@ def _show(request: Request, session: Session, ctx: Context, form: JobForm, statu
     )
 
 
+def _offered(session: Session) -> list[Dataset]:
+    """The newest version of each data set first, then the earlier ones."""
+    newest, earlier = newest_first(datasets.list_datasets(session))
+    return newest + earlier
+
+
 def _held_out_choices(rows: list[Dataset]) -> list[tuple[str, str]]:
-    ready = [(str(row.id), row.name) for row in rows if row.state == DatasetState.READY]
+    ready = [(str(row.id), row.title) for row in rows if row.state == DatasetState.READY]
     return [("0", _("A share of the rows")), *ready]
 
 

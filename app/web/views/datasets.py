@@ -89,6 +89,8 @@ def dataset_view(dataset: Dataset, intake: Job | None = None) -> DatasetView:
 
 
 def _sentence(dataset: Dataset) -> str:
+    if dataset.state == DatasetState.CHECKING and not dataset.is_read_from_file:
+        return _("The rows of this version are being written.")
     if dataset.state == DatasetState.CHECKING:
         return _("Every line of %(file)s is being read and checked.", file=dataset.filename)
     if dataset.state == DatasetState.FAILED:

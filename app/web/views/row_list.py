@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app.domain.datasets.refusals import Row
 from app.domain.datasets.row_search import texts_of
+from app.web.render import translate as _
 
 #: Characters of a text that a line shows, and of what comes before a hit.
 SHOWN, BEFORE = 240, 60
@@ -35,10 +36,11 @@ def _line(number: int, row: Row, text: str) -> RowLine:
     asked = next((turn["content"] for turn in turns if turn["role"] == "user"), row.get("text", ""))
     answered = next((turn["content"] for turn in reversed(turns) if turn["role"] == "assistant"), "")
     parts = [_parts(asked, text), _parts(answered, text)]
-    seen = not text or any(kind for each in parts for kind, _ in each)
+    seen = not text or any(kind for each in parts for kind, _text in each)
     others = () if seen else texts_of(row)
     elsewhere = next((found for each in others if len(found := _parts(each, text)) > 1), [])
-    return RowLine(number, parts[0], parts[1], elsewhere)
+    untold = [("", _("Row %(n)s", n=number))]
+    return RowLine(number, parts[0] if asked.strip() else untold, parts[1], elsewhere)
 
 
 def _parts(said: str, text: str) -> Parts:
