@@ -53,7 +53,7 @@ CHOICES = {
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
     "length", "number",
-    "code", "format", "part", "was", "drop", "weight",
+    "code", "format", "part", "was", "drop", "weight", "split", "split_by_file",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
 #: Settings hold addresses and folders too: whoever sets them owns the machine, so they are taken as they are.

@@ -16,6 +16,8 @@ TRAIN_ROWS = "train.jsonl"
 VALIDATION_ROWS = "validation.jsonl"
 #: 0-based numbers that the rows of the second file have in the data set.
 HELD_OUT = "held_out.json"
+#: Likewise of rows that are in neither: those marked for testing.
+LEFT_OUT = "left_out.json"
 ADAPTER_DIR = "adapter"
 CHECKPOINTS_DIR = "checkpoints"
 

@@ -101,7 +101,7 @@ def _question(session: Session, dataset: Dataset, base_model: str, revision: str
         "revision": revision,
         "rows": dataset.rows_key,
         "tokenizer": _stamp(base_model),
-        "split": split.model_dump(),
+        "split": split.model_dump(exclude=set() if split.by_file else {"by_file"}),
         "held_out_rows": held.rows_key if held else "",
     }
 

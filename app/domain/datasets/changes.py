@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from app.domain.datasets.refusals import FormatError, Row
 from app.domain.datasets.row_search import LONGEST, Matcher
+from app.domain.datasets.sides import SIDES, bare
 
 #: Row numbers that the lineage names; all are counted.
 MOST_NAMED = 200
@@ -113,7 +114,7 @@ class _Work:
             case "matching":
                 return self._matcher is not None and self._matcher.matches(line) is not None
             case "copies":
-                key = hashlib.blake2b(line.rstrip(), digest_size=16).digest()
+                key = hashlib.blake2b(bare(line)[0], digest_size=16).digest()
                 known = key in self._seen
                 self._seen.add(key)
                 return known
@@ -150,11 +151,16 @@ def counted(line: bytes) -> Counter[str]:
     found["with_reasoning"] = any("reasoning" in turn for turn in turns)
     found["with_system"] = turns[0]["role"] == "system"
     found["with_tools"] = "tools" in row
+    for side in SIDES:
+        found[f"split_{side}"] = row.get("split") == side
     found["multi_turn"] = sum(turn["role"] == "user" for turn in turns) > 1
     return found
 
 
-_COUNTS = ("characters", "turns", "with_reasoning", "with_system", "with_tools", "multi_turn")
+_COUNTS = (
+    "characters", "turns", "with_reasoning", "with_system", "with_tools", "multi_turn",
+    *(f"split_{side}" for side in SIDES),
+)  # fmt: skip
 
 
 def _adjusted(stats: Mapping[str, Any], more: Counter[str], less: Counter[str]) -> dict[str, Any]:

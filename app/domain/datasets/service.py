@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,11 +14,9 @@ from app.core.live import Bells
 from app.core.storage import LocalStorage
 from app.domain.datasets.formats import NOT_TRAINED, Row
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
-from app.domain.datasets.row_file import lines_from, some_lines
-from app.domain.datasets.split import validation_rows
+from app.domain.datasets.row_file import some_lines
 from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.domain.jobs import service as jobs
-from app.domain.jobs.config import Question
 from app.domain.jobs.models import Job
 from app.domain.jobs.owners import cancel_borrowed, uses
 from app.domain.jobs.states import LIVE, JobKind
@@ -174,46 +172,11 @@ def known_sources(session: Session) -> set[str]:
     return set(session.exec(select(Dataset.source_key).where(Dataset.source_key != "")))
 
 
-def iter_rows(storage: LocalStorage, dataset: Dataset, start: int = 0) -> Iterator[Row]:
-    """Canonical rows from number `start` (0-based) on; nothing when the intake has not finished."""
-    if not dataset.rows_key:
-        return
-    for line in lines_from(storage.ensure(dataset.rows_key), start):
-        yield msgspec.json.decode(line)
-
-
 def preview_rows(storage: LocalStorage, dataset: Dataset, start: int = 0, count: int = 20) -> list[Row]:
     """`count` canonical rows from number `start` (0-based) on; fewer where they are huge."""
     if not dataset.rows_key:
         return []
     return [msgspec.json.decode(line) for line in some_lines(storage.ensure(dataset.rows_key), start, count)]
-
-
-def propose_questions(
-    storage: LocalStorage, dataset: Dataset, *, fraction: float = 0.1, seed: int = 3407, count: int = 4
-) -> list[Question]:
-    """Questions out of the held-out rows: the last user turn's text before the last answer, each only once."""
-    held_out = validation_rows(dataset.row_count, fraction, seed)
-    found: dict[str, Question] = {}
-    for number, row in enumerate(iter_rows(storage, dataset)):
-        if held_out and number not in held_out:
-            continue
-        question = _question_of(row)
-        if question is not None:
-            found.setdefault(question.prompt, question)
-        if len(found) == count:
-            break
-    return list(found.values())
-
-
-def _question_of(row: Row) -> Question | None:
-    turns: list[dict[str, Any]] = row.get("messages") or [{"role": "text"}]
-    system = turns[0]["content"] if turns[0]["role"] == "system" else ""
-    user = next((turn["content"] for turn in turns if turn["role"] == "user"), "").strip()
-    answer = next((turn["content"] for turn in turns if turn["role"] == "assistant"), "")
-    if not user or len(user) > 2_000 or len(system) > 4_000:
-        return None
-    return Question(prompt=user, system=system, expected=answer[:20_000])
 
 
 def store_problem(session: Session, dataset_id: int, problem: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from app.domain.datasets import service, versions
 from app.domain.datasets.changes import Changes
 from app.domain.datasets.models import Dataset
 from app.domain.datasets.refusals import Row
+from app.domain.datasets.sides import SIDES, counts
 from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.web.deps import MAX_ID, ContextDep, FormDep, Id, SessionDep, text
 from app.web.doors import about, request_session
@@ -66,6 +67,7 @@ def edit_page(request: Request, ctx: ContextDep, dataset_id: Id, number: RowNumb
 
 
 def _form(request: Request, dataset: Dataset, number: int, row: Row, form: RowForm, status_code: int = 200) -> Response:
+    has_sides = "split" in row or bool(counts(dataset.stats))
     return page(
         request,
         "datasets/edit_row.html",
@@ -74,6 +76,7 @@ def _form(request: Request, dataset: Dataset, number: int, row: Row, form: RowFo
         number=number,
         form=form,
         roles=[(role, role) for role in _ROLES],
+        sides=[("", _("says nothing")), *((side, side) for side in SIDES)] if has_sides else [],
         why_not=can_be_edited(row) or ("" if versions.can_change(dataset) else versions.NOT_NOW),
     )
 

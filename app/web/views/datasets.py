@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.storage import LocalStorage
+from app.domain.datasets import sides
 from app.domain.datasets.formats import NOT_TRAINED, Row, RowError, convert, detect, merged
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
 from app.domain.datasets.refusals import FormatError
@@ -53,6 +54,13 @@ class DatasetView:
     def can_be_mapped(self) -> bool:
         """Its rows can be read, and it takes a person to say what they mean."""
         return self.row.state == DatasetState.FAILED and bool(self.intake and self.intake.result)
+
+    @property
+    def sides(self) -> str:
+        """What the rows themselves say of where they belong."""
+        found = sides.counts(self.row.stats)
+        said = {name: filters.number(found.get(name, 0)) for name in sides.SIDES}
+        return _("The rows say: %(train)s train, %(validation)s validate, %(test)s test.", **said) if found else ""
 
     @property
     def placeholders(self) -> str:

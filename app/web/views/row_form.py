@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.datastructures import FormData
 
-from app.domain.datasets.formats import convert
+from app.domain.datasets.formats import Format, convert
 from app.domain.datasets.refusals import Row, RowError
 from app.domain.datasets.turns import read_turn
 from app.web.render import translate as _
@@ -62,6 +62,8 @@ class RowForm:
     tools: str = ""
     tools_error: str = ""
     error: str = ""
+    #: Empty: it says nothing.
+    split: str = ""
 
     @property
     def errors(self) -> list[tuple[str, str]]:
@@ -100,8 +102,9 @@ class RowForm:
         return row
 
     def _converted(self, raw: Row, mapping: dict[str, str]) -> Row | None:
+        kind: Format = "text" if self.text is not None else "messages"
         try:
-            return convert(raw, "text" if self.text is not None else "messages", mapping)
+            return convert(raw | {"split": self.split}, kind, mapping | {"split": "split"})
         except RowError as exc:
             if exc.code == "bad_tools":
                 self.tools_error = exc.message
@@ -129,8 +132,12 @@ def can_be_edited(row: Row) -> str:
 def of_row(row: Row) -> RowForm:
     """The form of a row as it is, with a place for one more turn."""
     if "text" in row:
-        return RowForm(text=row["text"])
-    return RowForm([*(_of_turn(turn) for turn in row["messages"]), TurnForm()], tools=_written(row.get("tools")))
+        return RowForm(text=row["text"], split=row.get("split", ""))
+    return RowForm(
+        [*(_of_turn(turn) for turn in row["messages"]), TurnForm()],
+        tools=_written(row.get("tools")),
+        split=row.get("split", ""),
+    )
 
 
 def _of_turn(turn: Row) -> TurnForm:
@@ -151,8 +158,9 @@ def _written(value: object) -> str:
 def typed(form: FormData, row: Row) -> RowForm:
     """What is typed; a text that a browser only gave other line ends is as it was."""
     was = of_row(row)
+    split = str(form.get("split", was.split))
     if was.text is not None:
-        return RowForm(text=_as_it_was(str(form.get("said", "")), was.text))
+        return RowForm(text=_as_it_was(str(form.get("said", "")), was.text), split=split)
     columns = {place: [str(value) for value in form.getlist(place)] for place in _PLACES}
     dropped = {str(value) for value in form.getlist("drop")}
     turns = []
@@ -164,7 +172,7 @@ def typed(form: FormData, row: Row) -> RowForm:
         turns.append(replace(old, **values, drop=str(k + 1) in dropped))
     if turns and not turns[-1].is_blank:
         turns.append(TurnForm())
-    return RowForm(turns, tools=_as_it_was(str(form.get("tools", "")), was.tools))
+    return RowForm(turns, tools=_as_it_was(str(form.get("tools", "")), was.tools), split=split)
 
 
 def _as_it_was(typed_text: str, old: str) -> str:

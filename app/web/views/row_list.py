@@ -24,6 +24,8 @@ class RowLine:
     asked: Parts
     answered: Parts
     elsewhere: Parts
+    #: train, validation or test, where the row says so itself.
+    side: str = ""
 
 
 def row_lines(rows: Iterable[tuple[int, Row]], text: str = "") -> list[RowLine]:
@@ -40,7 +42,7 @@ def _line(number: int, row: Row, text: str) -> RowLine:
     others = () if seen else texts_of(row)
     elsewhere = next((found for each in others if len(found := _parts(each, text)) > 1), [])
     untold = [("", _("Row %(n)s", n=number))]
-    return RowLine(number, parts[0] if asked.strip() else untold, parts[1], elsewhere)
+    return RowLine(number, parts[0] if asked.strip() else untold, parts[1], elsewhere, row.get("split", ""))
 
 
 def _parts(said: str, text: str) -> Parts:
