@@ -25,6 +25,7 @@ from app.web.limits import Limits
 from app.web.pages import (
     account,
     artifacts,
+    dataset_files,
     dataset_rows,
     datasets,
     health,
@@ -85,6 +86,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         account,
         stream,
         home,
+        dataset_files,
         dataset_rows,
         row_list,
         versions,

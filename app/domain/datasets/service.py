@@ -120,6 +120,12 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
     session.flush()
 
 
+def trainings(session: Session, dataset_id: int, limit: int = 10) -> list[Job]:
+    """Those that learn from it or look at their loss on it, newest first."""
+    query = select(Job).where(uses(dataset_id), col(Job.deleted_at).is_(None))
+    return list(session.exec(query.order_by(col(Job.id).desc()).limit(limit)))
+
+
 def refuse_if_used(session: Session, dataset_id: int) -> None:
     """Raises `ConflictError` while a training that is not over reads its rows: one that the person may see."""
     live = (col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))

@@ -1,20 +1,22 @@
-"""Data sets as JSON: what there is, and its rows."""
+"""Data sets as JSON: what there is, its rows, and both of its files."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.datasets import service
 from app.domain.datasets.row_search import LONGEST
 from app.web.api.bounded import BoundedRoute
 from app.web.api.dataset_schemas import DatasetOut, RowOut, RowPage
-from app.web.api.refusals import EVERYWHERE
+from app.web.api.refusals import EVERYWHERE, Responses
 from app.web.deps import MAX_ID, ContextDep, Id, SessionDep
 from app.web.doors import request_session
+from app.web.pages import dataset_files
 from app.web.pages.row_list import look
 
+_LINES, _BYTES = "application/x-ndjson", "application/octet-stream"
 router = APIRouter(prefix="/api/datasets", tags=["data sets"], route_class=BoundedRoute, responses=EVERYWHERE)
 
 
@@ -46,3 +48,22 @@ def rows(
     found = look(ctx, dataset, q.strip(), start - 1, limit)
     after = None if found.next is None else found.next + 1
     return RowPage(rows=[RowOut(number=number + 1, row=row) for number, row in found.rows], next=after)
+
+
+def _file(media_type: str, what: str) -> Responses:
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    headers = {"content-disposition": {"description": "its name", "schema": {"type": "string"}}}
+    part: Responses = {206: {"content": {media_type: schema}, "description": "The part that `Range` asks for"}}
+    return part | {200: {"content": {media_type: schema}, "headers": headers, "description": what}}
+
+
+@router.get("/{dataset_id}/rows.jsonl", response_class=Response, responses=_file(_LINES, "One JSON object a line"))
+def rows_file(request: Request, ctx: ContextDep, dataset_id: Id) -> Response:
+    """All rows of a version as JSON lines."""
+    return dataset_files.rows_file(request, ctx, dataset_id)
+
+
+@router.get("/{dataset_id}/original", response_class=Response, responses=_file(_BYTES, "The very bytes"))
+def original(request: Request, ctx: ContextDep, dataset_id: Id) -> Response:
+    """The file as it was uploaded."""
+    return dataset_files.original_file(request, ctx, dataset_id)

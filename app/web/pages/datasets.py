@@ -190,7 +190,8 @@ def _detail(session: Session, ctx: Context, dataset: Dataset, row: int) -> dict[
     dataset_id = dataset.id or 0
     intake = next(iter(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), subject_id=dataset_id, limit=1)), None)
     audits = asked.list_audits(session, dataset)
-    uses = jobs.list_jobs(session, kinds=(JobKind.TRAIN,), subject_id=dataset_id, limit=10)
+    uses = service.trainings(session, dataset_id)
+    uploaded = versions.file_of(session, dataset)
     rows = service.preview_rows(ctx.storage, dataset, row, ROWS_A_PAGE)
     return {
         "dataset": dataset_view(dataset, intake),
@@ -202,6 +203,7 @@ def _detail(session: Session, ctx: Context, dataset: Dataset, row: int) -> dict[
         "audits": [audit_view(job) for job in audits],
         "audit_models": [(o.model.hub_id, o.model.title, False) for o in offered(ctx.settings) if not o.why_not],
         "uses": uses,
+        "uploaded": uploaded,
     }
 
 

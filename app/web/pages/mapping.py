@@ -14,6 +14,7 @@ from app.domain.datasets import rereading, service
 from app.domain.datasets.models import Dataset, DatasetProblem
 from app.domain.errors import InvalidError
 from app.web.deps import ContextDep, FormDep, Id, SessionDep
+from app.web.downloads import disposition
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.mappings import MappingForm, current, format_options, typed
@@ -62,10 +63,10 @@ def choose(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: I
 @router.get("/problems.csv")
 def problems_csv(session: SessionDep, dataset_id: Id) -> Response:
     """The problems that are kept, as a table for a spreadsheet."""
-    service.get_dataset(session, dataset_id)
+    name = service.get_dataset(session, dataset_id).name
     found = service.problems(session, dataset_id, limit=100_000)
-    disposition = f'attachment; filename="problems-{dataset_id}.csv"'
-    return StreamingResponse(_rows(found), media_type="text/csv", headers={"content-disposition": disposition})
+    headers = {"content-disposition": disposition(f"problems of {name}.csv")}
+    return StreamingResponse(_rows(found), media_type="text/csv", headers=headers)
 
 
 def _rows(found: list[DatasetProblem]) -> Iterator[str]:
