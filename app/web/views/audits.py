@@ -25,6 +25,10 @@ class AuditView:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def revision(self) -> str:
+        return str(self.job.config.get("revision", ""))
+
+    @property
     def is_running(self) -> bool:
         return self.job.job_state not in FINAL
 
