@@ -59,7 +59,8 @@ def _proposed(path: Path, _size: int, _time: int, rows: int, split: Split, count
         elif split.dataset_id or not (drawn := validation_rows(rows, split.fraction, split.seed)):
             lines = file
         elif rows <= EXACT:
-            held = without_copies(drawn, keys_of(path), split.seed)
+            keys = keys_of(path)
+            held = without_copies(validation_rows(len(keys), split.fraction, split.seed), keys, split.seed)
             lines = (line for number, line in enumerate(file) if number in held)
         else:
             some = islice(((k, line) for k, line in enumerate(file) if k in drawn and _asks(line)), count * _SPARE)
