@@ -110,3 +110,10 @@ def test_searches_wait_for_one_another_only_so_long(tmp_path: Path, monkeypatch:
     with row_search._one_of_few(), row_search._one_of_few(), row_search._one_of_few(), pytest.raises(TooManyError):
         find(path, "pear", 0, 1)
     assert len(find(path, "pear", 0, 1).rows) == 1
+    for _ in range(row_search.AT_ONCE + row_search.IN_LINE):
+        assert row_search._line.acquire(blocking=False)
+    with pytest.raises(TooManyError):
+        find(path, "pear", 0, 1)
+    for _ in range(row_search.AT_ONCE + row_search.IN_LINE):
+        row_search._line.release()
+    assert len(find(path, "pear", 0, 1).rows) == 1

@@ -15,7 +15,7 @@ import msgspec
 from app.core.storage import LocalStorage
 from app.domain.datasets.models import Dataset
 from app.domain.datasets.refusals import Row
-from app.domain.datasets.sides import VALIDATION, bare
+from app.domain.datasets.sides import VALIDATION, bare, twins
 from app.domain.datasets.split import Split, validation_rows, without_copies
 from app.domain.jobs.config import Question
 
@@ -85,13 +85,14 @@ def _asks(line: bytes) -> bool:
 
 def _without_copies(path: Path, some: dict[int, bytes], drawn: frozenset[int]) -> list[bytes]:
     """Those of `some` that no row which is trained on repeats."""
-    wanted = {bare(line)[0] for line in some.values()}
+    rows = {bare(line)[0] for line in some.values()}
+    alike = {twin + b"\n": row for row in rows for twin in twins(row)}
+    lengths = {len(line) for line in alike}
     trained: set[bytes] = set()
     with path.open("rb") as file:
         for number, line in enumerate(file):
-            row = bare(line)[0]
-            if row in wanted and number not in drawn:
-                trained.add(row)
+            if len(line) in lengths and line in alike and number not in drawn:
+                trained.add(alike[line])
     return [line for line in some.values() if bare(line)[0] not in trained]
 
 

@@ -27,12 +27,17 @@ LONGEST = 200
 _CHUNK = 1 << 20
 #: A look may take so long before it says how far it came; so many go on at once, and others wait so long for one.
 SECONDS, AT_ONCE, PATIENCE = 2.0, 3, 5.0
+#: And so many wait at most: each holds one of the threads that serve all pages.
+IN_LINE = 8
 #: JSON writes these in more than one way, or puts spaces around them.
 _PLAIN = re.compile(r'[^"\\/:,{}\[\]<>&\'\s]+(?: [^"\\/:,{}\[\]<>&\'\s]+)*')
 #: A plain letter written as an escape, which hardly anybody does.
 _ESCAPED = re.compile(rb"\\u00[2-7]")
 _LISTS = ("messages", "prompt", "chosen", "rejected", "completion")
-_slots = threading.BoundedSemaphore(AT_ONCE)
+_slots, _line = threading.BoundedSemaphore(AT_ONCE), threading.BoundedSemaphore(AT_ONCE + IN_LINE)
+
+
+_BUSY = "Other people are searching right now. Try again in a moment."
 
 
 @dataclass
@@ -102,12 +107,17 @@ def find(path: Path, text: str, start: int, count: int, seconds: float = SECONDS
 
 @contextmanager
 def _one_of_few() -> Iterator[None]:
-    if not _slots.acquire(timeout=PATIENCE):
-        raise TooManyError("Other people are searching right now. Try again in a moment.", retry_after=5)
+    if not _line.acquire(blocking=False):
+        raise TooManyError(_BUSY, retry_after=5)
     try:
-        yield
+        if not _slots.acquire(timeout=PATIENCE):
+            raise TooManyError(_BUSY, retry_after=5)
+        try:
+            yield
+        finally:
+            _slots.release()
     finally:
-        _slots.release()
+        _line.release()
 
 
 def _find(path: Path, matcher: Matcher, start: int, count: int, until: float) -> Found:

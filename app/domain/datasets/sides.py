@@ -36,6 +36,11 @@ def bare(line: bytes) -> tuple[bytes, str]:
     return line[: -len(end)] + b"}", _ENDS[end]
 
 
+def twins(row: bytes) -> list[bytes]:
+    """How a bare row stands in a file: as it is, and on each side."""
+    return [row, *(row[:-1] + end for end in _ENDS)]
+
+
 def counts(stats: Mapping[str, Any]) -> dict[str, int]:
     """How many rows name which side, of what an intake counted; empty where none does."""
     found = {side: int(stats.get(f"split_{side}", 0)) for side in SIDES}
