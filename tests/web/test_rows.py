@@ -101,3 +101,12 @@ def test_what_cannot_be_shown_is_said(client: TestClient, ctx: Context, dataset:
     assert token_view(failed, 1, 0).error == "No."
     old = Job(kind="audit", queue="light", subject_id=1, name="x", state=JobState.SUCCEEDED, result={"rows": 3})
     assert token_view(old, 1, 0).parts == []
+
+
+def test_what_the_audit_names_is_one_click_away(client: TestClient, ctx: Context, dataset: int) -> None:
+    with ctx.db.session(write=True) as session:
+        seeding.audit(session, ctx, dataset)
+    page = client.get(f"/datasets/{dataset}").text
+    for number in (4, 5, 7):  # out of order, a secret, nearly a copy
+        assert f'<dt><a href="/datasets/{dataset}/rows/{number}">Row {number}</a></dt>' in page
+    assert page.count("Leave out exact copies?") == 1

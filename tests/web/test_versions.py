@@ -200,6 +200,15 @@ def test_one_version_or_all_of_them_are_deleted(client: TestClient, ctx: Context
     assert list(ctx.storage.path("datasets").glob("*")) == []
 
 
+def test_many_versions_are_folded(client: TestClient, ctx: Context, first: int) -> None:
+    for number in range(1, 8):
+        exclude(client, number, number="1")
+    page = client.get("/datasets/8").text
+    assert "3 earlier versions" in page
+    assert page.index("Version 4") < page.index("3 earlier versions") < page.index("Version 3")
+    assert 'class="fold panel-body" open' in client.get("/datasets/2").text.replace("  ", " ")
+
+
 def test_names_and_sharing_are_those_of_all_versions(client: TestClient, ctx: Context, first: int) -> None:
     exclude(client, first, number="1")
     client.post("/datasets/2/rename", data={"name": "fresh"})
