@@ -181,6 +181,7 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("GET", "/api/datasets/{dataset_id}/rows"): _see("dataset"),
     ("GET", "/api/datasets/{dataset_id}/rows.jsonl"): _see("dataset"),
     ("GET", "/api/datasets/{dataset_id}/original"): _see("dataset"),
+    ("POST", "/api/datasets/{dataset_id}/versions"): _change("dataset", "dataset.version"),
     ("GET", "/api/jobs"): READ,
     ("POST", "/api/jobs"): _make("job.start"),
     ("GET", "/api/jobs/{job_id}"): _see("job"),

@@ -248,3 +248,39 @@ def test_a_row_that_no_form_can_hold_says_so(client: TestClient, ctx: Context) -
         ctx.storage.path(datasets.get_dataset(session, number).rows_key).write_bytes(seeding.lines(huge))
     assert "too long for a form" in client.get(f"/datasets/{number}/rows/1/edit").text
     assert client.post(f"/datasets/{number}/rows/1/edit", data={}).status_code == 409
+
+
+def test_a_script_changes_many_rows_at_once(client: TestClient, ctx: Context, first: int) -> None:
+    said = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "<think>Hm.</think>A"}]}
+    wish = {"edit": [{"number": 2, "row": said}, {"number": 20, "row": said}], "leave_out": [1, 3, 3]}
+    answer = client.post(f"/api/datasets/{first}/versions", json=wish)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["version"], made["parent_id"], made["row_count"], made["state"]) == (2, first, 18, "ready")
+    assert answer.headers["location"] == "/api/datasets/2"
+    found = rows(ctx, 2)
+    assert found[0] == found[-1]
+    assert found[0]["messages"][1] == {"role": "assistant", "content": "A", "reasoning": "Hm."}
+    assert "2 rows edited, 2 left out" in client.get("/datasets/2").text
+    assert client.post("/api/datasets/2/versions", json={"copies": True}).json()["row_count"] == 17
+    assert client.post("/api/datasets/2/versions", json={"matching": "question 1"}).json()["row_count"] == 9
+    assert client.post("/api/datasets/2/versions", json={"restore": True}).json()["row_count"] == 18
+
+
+@pytest.mark.parametrize(
+    ("wish", "field"),
+    [
+        ({}, ""),
+        ({"copies": True, "restore": True}, ""),
+        ({"leave_out": [21]}, "leave_out"),
+        ({"leave_out": [0]}, "leave_out"),
+        ({"edit": [{"number": 2, "row": {"messages": []}}]}, "edit.2"),
+        ({"edit": [{"number": 2, "row": {"text": " "}}]}, "edit.2"),
+        ({"edit": [{"number": 2, "row": {"text": "A text."}}]}, "edit.2"),
+        ({"matching": "nowhere"}, "rows"),
+    ],
+)
+def test_what_a_script_may_not_ask_for(client: TestClient, first: int, wish: dict[str, Any], field: str) -> None:
+    answer = client.post(f"/api/datasets/{first}/versions", json=wish)
+    assert answer.status_code == 422
+    assert field in {"", *answer.json()["error"]["fields"]}

@@ -172,6 +172,13 @@ def convert(row: object, kind: Format, mapping: Mapping[str, str]) -> Row:
     return found | {"split": side} if side else found
 
 
+def checked_row(row: object) -> Row:
+    """A row that was typed or sent, canonical: by the very way of a row of a file. Raises `RowError`."""
+    is_text = isinstance(row, dict) and "messages" not in row and "text" in row
+    kind: Format = "text" if is_text else "messages"
+    return convert(row, kind, {field.name: field.name for field in FIELDS[kind]})
+
+
 def _chat(row: Row, mapping: Mapping[str, str]) -> Row:
     messages = opened(row.get(mapping.get("messages", "messages")))
     turns = read_turns(to_messages(messages))

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.datastructures import FormData
 
-from app.domain.datasets.formats import Format, convert
+from app.domain.datasets.formats import checked_row
 from app.domain.datasets.refusals import Row, RowError
 from app.domain.datasets.turns import read_turn
 from app.web.render import translate as _
@@ -75,17 +75,14 @@ class RowForm:
     def checked(self) -> Row | None:
         """The canonical row; None when something is wrong, which then stands beside its field."""
         if self.text is not None:
-            return self._converted({"text": self.text}, {"text": "text"})
-        rows = [self._turn(number, turn) for number, turn in enumerate(self._kept, start=1)]
-        raw: Row = {"messages": rows}
+            return self._checked({"text": self.text})
+        raw: Row = {"messages": [self._turn(number, turn) for number, turn in enumerate(self._kept, start=1)]}
         if self.tools.strip():
             try:
                 raw["tools"] = _json(self.tools, "bad_tools")
             except RowError as exc:
                 self.tools_error = exc.message
-        if self.errors:
-            return None
-        return self._converted(raw, {"messages": "messages", "tools": "tools"})
+        return None if self.errors else self._checked(raw)
 
     @property
     def _kept(self) -> list[TurnForm]:
@@ -101,10 +98,9 @@ class RowForm:
             return {}
         return row
 
-    def _converted(self, raw: Row, mapping: dict[str, str]) -> Row | None:
-        kind: Format = "text" if self.text is not None else "messages"
+    def _checked(self, raw: Row) -> Row | None:
         try:
-            return convert(raw | {"split": self.split}, kind, mapping | {"split": "split"})
+            return checked_row(raw | {"split": self.split})
         except RowError as exc:
             if exc.code == "bad_tools":
                 self.tools_error = exc.message

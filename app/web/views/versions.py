@@ -68,7 +68,8 @@ def change_words(dataset: Dataset) -> str:
         return whole[kind]
     match kind:
         case "edited":
-            return translate_many("%(num)s row edited", "%(num)s rows edited", edited, num=filters.number(edited))
+            said = translate_many("%(num)s row edited", "%(num)s rows edited", edited, num=filters.number(edited))
+            return _("%(what)s, %(num)s left out", what=said, num=filters.number(gone)) if gone else said
         case "matching":
             one, many = "%(num)s row that holds “%(text)s” left out", "%(num)s rows that hold “%(text)s” left out"
             return translate_many(one, many, gone, num=filters.number(gone), text=str(changes.get("text", ""))[:60])
