@@ -25,6 +25,7 @@ from app.web.limits import Limits
 from app.web.pages import (
     account,
     artifacts,
+    curves,
     dataset_files,
     dataset_rows,
     datasets,
@@ -95,6 +96,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         new_job,
         job_list,
         jobs,
+        curves,
         artifacts,
         models,
         workers,

@@ -56,6 +56,8 @@ class Child:
         self.events = events
         self.control = control
         self.secrets = secrets
+        #: The step at which the body stands, for whoever watches beside it.
+        self.step = 0
         self._go = threading.Event()
         self._go.set()
 

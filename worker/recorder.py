@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Recorder:
         seq = fence.open_gate(session, own, count=len(logged), old_tail=old_tail, new_tail=new_tail)
         self._log(session, logged, seq)
         self._metrics(session, [event for event in events if isinstance(event, protocol.Metric)])
+        self._points(session, [event for event in events if isinstance(event, protocol.Gpu)])
         for event in events:
             self._apply(session, event)
         self._ctx.bells.changed(session, self._id)
@@ -90,7 +92,8 @@ class Recorder:
         if rows:
             session.execute(sa.insert(JobEvent), rows)
 
-    def _metrics(self, session: Session, events: list[protocol.Metric]) -> None:
+    def _points(self, session: Session, events: Sequence[protocol.Metric | protocol.Gpu]) -> None:
+        """For the curves. Of two values at one step the later one counts."""
         points = {
             (name, event.step): value
             for event in events
@@ -99,6 +102,9 @@ class Recorder:
         }
         key = {"job_id": self._id, "attempt": self._job.attempt}
         upsert(session, Metric, [key | {"name": n, "step": s, "value": v} for (n, s), v in points.items()])
+
+    def _metrics(self, session: Session, events: list[protocol.Metric]) -> None:
+        self._points(session, events)
         if events:
             last = events[-1]
             values: dict[str, Any] = {"step": max(event.step for event in events)}

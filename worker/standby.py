@@ -1,25 +1,28 @@
 """The warm stand-by of a training slot: a trainer that has loaded its libraries and waits for a job folder.
 
 Loading them takes seconds, on a cold disk half a minute. One serves one job; the next is started when the slot is idle
-again. It holds nothing of the GPU, and goes when memory gets short.
+again. It goes when memory gets short. Of the GPU it holds what Unsloth's import takes, unless the settings say no.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
+from app.core.gpus import seen_gpus
 from app.core.settings import Settings
 from app.domain.jobs.states import JobKind
 from worker.process import MODULES, Spawned
 
 log = logging.getLogger(__name__)
 
-#: What marks its command line; the number of threads follows.
+#: What marks its command line; the number of threads follows, and an engine.
 WAIT = "--wait"
 #: Memory that must stay free for others, in bytes.
 LEAST_FREE = 2_500_000_000
@@ -79,13 +82,18 @@ class StandBy:
 
     def _start(self) -> Spawned | None:
         folder = self._settings.root / _FOLDER
-        arguments = [MODULES[JobKind.TRAIN], WAIT, str(self._settings.worker.threads)]
+        arguments = [MODULES[JobKind.TRAIN], WAIT, str(self._settings.worker.threads), *self._engine()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             return Spawned(arguments, self._settings, folder, folder / "stand-by.log")
         except (OSError, subprocess.SubprocessError) as exc:
             log.warning("No stand-by could be started: %s", exc)
             return None
+
+    def _engine(self) -> list[str]:
+        """The engine to load beyond what both need: Unsloth, where most jobs will ask for it."""
+        wanted = self._settings.worker.standby_unsloth and find_spec("unsloth") is not None
+        return ["unsloth"] if wanted and seen_gpus(os.environ) else []
 
 
 def room() -> bool:

@@ -90,6 +90,11 @@ class WorkerSettings(BaseModel):
         default=True,
         description="Keep a trainer with its libraries loaded, so that the next training starts at once (0.5 GB).",
     )
+    standby_unsloth: bool = Field(
+        default=True,
+        description="Have it load Unsloth too where there is a GPU: the first step comes some 25 s sooner, and it "
+        "holds some 0.7 GB of GPU memory while it waits.",
+    )
     celery_events: bool = Field(
         default=False, description="Let Celery report each task and listen to remote control, which Flower needs."
     )

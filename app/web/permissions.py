@@ -121,6 +121,7 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/jobs/new/questions"): Rule(_N.MAKE),
     ("GET", "/jobs/{job_id}"): _see("job"),
     ("GET", "/jobs/{job_id}/events"): _see("job"),
+    ("GET", "/jobs/{job_id}/metrics.csv"): _see("job"),
     ("GET", "/jobs/{job_id}/metrics.json"): _see("job"),
     ("POST", "/jobs/{job_id}/cancel"): _change("job", "job.cancel"),
     ("POST", "/jobs/{job_id}/delete"): _change("job", "job.delete"),

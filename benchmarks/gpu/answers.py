@@ -1,7 +1,9 @@
 """Answers of the model that was just trained, against a fresh load of the adapter it saved.
 
-python -m benchmarks.gpu.answers asked JOB_DIR OUT            train with the job's engine, ask, write the token ids
-python -m benchmarks.gpu.answers fresh JOB_DIR OUT ASKED      plain transformers + PEFT: would it have chosen the same?
+python -m benchmarks.gpu.answers asked JOB_DIR OUT PART         train with the job's engine, ask, write the token ids
+python -m benchmarks.gpu.answers fresh JOB_DIR OUT PART ASKED   plain transformers + PEFT: would it choose the same?
+
+PART: each asks a part of the questions, for answers one by one take long.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from worker.trainer.protocol import Control, Emitter
 from worker.trainer.specs import ADAPTER_DIR, TrainSpec, read_spec
 
 COUNT = 200
-NEW_TOKENS = 16
+PARTS = 5
+NEW_TOKENS = 12
 _ABOUT = (
     "the sea", "bread", "winter", "my brother", "a long journey", "Paris", "the moon", "money", "music",
     "an old house", "the law", "sleep", "a lost key", "the number seven", "gravity", "tea", "football", "Rome",
@@ -30,55 +33,43 @@ _ASKED = (
 )  # fmt: skip
 
 
-def questions() -> list[str]:
-    """Two hundred different ones."""
-    return [form.format(thing) for thing in _ABOUT for form in _ASKED][:COUNT]
+def questions(part: int) -> list[str]:
+    """Of two hundred different ones."""
+    return [form.format(thing) for thing in _ABOUT for form in _ASKED][part:COUNT:PARTS]
 
 
-def asked(job_dir: Path, out: Path) -> None:
-    """The product's own steps, with more questions than a job may have."""
+def asked(job_dir: Path, out: Path, part: int) -> None:
+    """The product's own fine-tune; once its adapter is saved, more questions than a job may have."""
     spec = read_spec(job_dir, TrainSpec)
     set_environment(0)
     child = Child(job_dir, Emitter(job_dir, None), Control(job_dir), {})
     from worker.trainer.engines import start_engine
 
     engine = start_engine(spec.config, child)
-    from transformers import set_seed
-
     from worker.trainer import recipe
 
-    folder = Path(spec.config.base_model)
-    chat = recipe.load_chat(folder)
-    tokens = recipe.load_tokens(chat, child, spec.config.max_seq_length, None)
-    settled = recipe._settle(folder, spec, tokens, engine, child)  # noqa: SLF001 - its very steps
-    model = recipe._load(folder, settled, tokens.max_seq_length, engine, child)  # noqa: SLF001
-    set_seed(spec.config.seed)
-    model = engine.attach_lora(model, settled)
-    recipe._before(model, chat, tokens, spec, engine, child)  # noqa: SLF001
-    recipe._train(model, chat, tokens, spec, settled, engine, child)  # noqa: SLF001
-    recipe._save_adapter(model, chat, spec.config, engine, child)  # noqa: SLF001
-    with engine.answering(model):
-        out.write_text(json.dumps(_all(model, chat)))
+    save = recipe._save_adapter  # noqa: SLF001 - its last step, with one more after it
+
+    def save_and_ask(model: Any, chat: Any, *rest: Any) -> None:
+        save(model, chat, *rest)
+        with engine.answering(model):
+            out.write_text(json.dumps(_all(model, chat, part)))
+
+    recipe._save_adapter = save_and_ask  # type: ignore[assignment]  # noqa: SLF001
+    recipe.train(spec, child, engine)
 
 
-def _all(model: Any, chat: Any) -> list[list[int]]:
+def _all(model: Any, chat: Any, part: int) -> list[list[int]]:
     """New token ids of each answer, greedy, one by one."""
-    import torch
-
     from app.domain.jobs.config import TrainConfig
-    from worker.trainer.answers import generation
+    from worker.trainer.answers import generate
 
-    settings = generation(chat, TrainConfig(base_model="-", max_new_tokens=NEW_TOKENS))
-    answers = []
-    for question in questions():
-        ids = torch.tensor([chat.ids(chat.prompt("", question))], device=model.device)
-        with torch.inference_mode():
-            new = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-        answers.append(new[0, ids.shape[1] :].tolist())
-    return answers
+    settings = TrainConfig(base_model="-", max_new_tokens=NEW_TOKENS, temperature=0.0)
+    prompts = [chat.ids(chat.prompt("", question)) for question in questions(part)]
+    return [generate(model, chat, settings, prompt, lambda: None) for prompt in prompts]
 
 
-def fresh(job_dir: Path, out: Path, asked_file: Path) -> None:
+def fresh(job_dir: Path, out: Path, part: int, asked_file: Path) -> None:
     """At each token of the answers: the choice of a fresh load that reads them in one pass."""
     import torch
     from peft import PeftModel
@@ -95,20 +86,15 @@ def fresh(job_dir: Path, out: Path, asked_file: Path) -> None:
         base, dtype=torch.bfloat16 if cuda else torch.float32, device_map={"": 0} if cuda else None
     )
     model = PeftModel.from_pretrained(model, str(job_dir / ADAPTER_DIR)).eval()
-    gaps: list[float] = []
-    tokens = 0
-    for question, answer in zip(questions(), json.loads(asked_file.read_text()), strict=True):
-        found = gaps_of(model, chat.ids(chat.prompt("", question)), answer)
-        tokens += len(found)
-        gaps += [gap for gap in found if gap > 0]
-    verdict = {
-        "answers": COUNT,
-        "tokens": tokens,
-        "equal tokens": 1 - len(gaps) / tokens,
-        "gaps where another token would have been chosen, in nats": [round(gap, 3) for gap in sorted(gaps)],
-    }
-    out.write_text(json.dumps({"verdict": verdict}))
+    answers = json.loads(asked_file.read_text())
+    prompts = [chat.ids(chat.prompt("", question)) for question in questions(part)]
+    gaps = [gaps_of(model, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    out.write_text(json.dumps({"answers": len(answers), "gaps": [gap for found in gaps for gap in found]}))
 
 
 if __name__ == "__main__":
-    {"asked": asked, "fresh": fresh}[sys.argv[1]](*(Path(word).resolve() for word in sys.argv[2:]))
+    what, job, to, number, *more = sys.argv[1:]
+    if what == "asked":
+        asked(Path(job).resolve(), Path(to).resolve(), int(number))
+    else:
+        fresh(Path(job).resolve(), Path(to).resolve(), int(number), Path(more[0]).resolve())

@@ -18,10 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu.answers import PARTS
 from benchmarks.gpu.cells import ENGINES
 from benchmarks.gpu.jobs import SAMPLES, Found, sample_job
 from benchmarks.gpu.limits import out_of_memory, starts
 from benchmarks.gpu.runs import ROOT, events_of, run
+from benchmarks.gpu.several import several
 from worker.trainer.protocol import Answer, Checkpoint, Error, Log, Metric, Score, write_control
 from worker.trainer.specs import VALIDATION_ROWS, TrainSpec, read_spec, write_spec
 
@@ -65,6 +67,7 @@ def _summary(events: list[Any]) -> Found:
         "answers": [f"{e.side} {e.text[:90]}" for e in events if isinstance(e, Answer)],
         "end": [e.message for e in events if isinstance(e, Error)] or type(events[-1]).__name__,
         "warnings": [e.message for e in events if isinstance(e, Log) and e.level != "info"],
+        "network": [e.message for e in events if isinstance(e, Log) and "network" in e.message],
     }
 
 
@@ -138,15 +141,27 @@ def packing(work: Path) -> Found:
 
 def true_answers(work: Path) -> Found:
     """Two hundred questions after a fine-tune, against a fresh load of the adapter that was saved."""
-    return dict(zip(ENGINES, together([partial(_true_answers, work, engine) for engine in ENGINES]), strict=True))
+    parts = together([partial(_part, work, engine, part) for engine in ENGINES for part in range(PARTS)])
+    return {engine: _joined(parts[n * PARTS : (n + 1) * PARTS]) for n, engine in enumerate(ENGINES)}
 
 
-def _true_answers(work: Path, engine: str) -> Any:
-    folder = sample_job(work, "answers", "messages", engine=engine, max_steps=40)
-    out, fresh = work / f"answers-{engine}.json", work / f"answers-{engine}-fresh.json"
-    _module("benchmarks.gpu.answers", "asked", str(folder), str(out))
-    _module("benchmarks.gpu.answers", "fresh", str(folder), str(fresh), str(out))
-    return json.loads(fresh.read_text())["verdict"]
+def _part(work: Path, engine: str, part: int) -> Any:
+    settings = {"max_steps": 40, "eval_steps": 40, "save_steps": 40, "questions": []}
+    folder = sample_job(work, f"answers-{part}", "messages", engine=engine, **settings)
+    out, fresh = (work / f"answers-{engine}-{part}{word}.json" for word in ("", "-fresh"))
+    _module("benchmarks.gpu.answers", "asked", str(folder), str(out), str(part))
+    _module("benchmarks.gpu.answers", "fresh", str(folder), str(fresh), str(part), str(out))
+    return json.loads(fresh.read_text())
+
+
+def _joined(parts: list[Any]) -> Found:
+    gaps = [gap for part in parts for gap in part["gaps"]]
+    return {
+        "answers": sum(part["answers"] for part in parts),
+        "tokens": len(gaps),
+        "equal tokens": sum(gap == 0 for gap in gaps) / len(gaps),
+        "gaps where another token would be chosen, in nats": sorted(round(gap, 3) for gap in gaps if gap > 0),
+    }
 
 
 def _module(*words: str) -> None:
@@ -168,6 +183,7 @@ CHECKS: dict[str, Callable[[Path], Found]] = {
     "out_of_memory": out_of_memory,
     "half_precision": half_precision,
     "starts": starts,
+    "several": several,
     "adapters": adapters,
 }
 

@@ -75,6 +75,9 @@ def test_a_run_tells_its_whole_story(straight: Path) -> None:
     assert score["perplexity", "before"] == pytest.approx(337, rel=0.5)
     assert (score[REREAD, "before"], score[REREAD, "after"]) == (1.0, 1.0)
     assert of(found, Gpu)[0].memory_used > 0
+    assert of(found, Gpu)[-1].step == STEPS
+    assert {"process_memory", "host_memory", "cpu_use"} <= of(found, Gpu)[-1].values.keys()
+    assert "mean_token_accuracy" in first.values  # whatever the trainer logs
     assert any("no GPU" in line.message for line in of(found, Log))
 
 

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 
 from app.core.context import Context
 from app.domain.jobs import service as jobs
-from app.domain.jobs.models import Artifact, Job
+from app.domain.jobs.models import Artifact, Job, Metric
 from app.domain.jobs.states import JobKind, JobState
+from app.domain.upsert import upsert
 from tests.web import seeding
 
 
@@ -73,7 +74,29 @@ def test_the_curves_as_json(client: TestClient, world: seeding.World) -> None:
     assert found["series"]["loss"][0] == list(range(1, 9))
     assert found["series"]["loss"][1][0] == 3
     assert found["seq"] == 10
+    assert found["axis"]["steps"][0] == 1
+    part = client.get(f"/jobs/{world.running}/metrics.json?start=3&stop=5").json()
+    assert part["series"]["loss"][0] == [3, 4, 5]
     assert client.get("/jobs/999/metrics.json").status_code == 404
+
+
+def test_the_curves_as_a_table(client: TestClient, world: seeding.World) -> None:
+    answer = client.get(f"/jobs/{world.running}/metrics.csv")
+    head, first, *rest = answer.text.splitlines()
+    assert head.split(",")[0] == "step"
+    assert dict(zip(head.split(","), first.split(","), strict=True))["loss"] == "3.0"
+    assert len(rest) == 7
+    assert "attachment" in answer.headers["Content-Disposition"]
+
+
+def test_a_curve_that_warns_is_told_in_words(client: TestClient, ctx: Context, world: seeding.World) -> None:
+    with ctx.db.session(write=True) as session:
+        key = {"job_id": world.running, "attempt": 1, "name": "loss"}
+        upsert(session, Metric, [key | {"step": step, "value": 2.0} for step in range(1, 60)])
+        upsert(session, Metric, [key | {"name": "new_thing", "step": 1, "value": 1.0}])
+    page = client.get(f"/jobs/{world.running}").text
+    assert "The loss does not fall" in page
+    assert 'data-series="new_thing"' in page  # whatever the trainer logs gets a chart
 
 
 def test_light_jobs_lead_to_what_they_are_about(client: TestClient, ctx: Context, world: seeding.World) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from psutil import Process
 
 from app.core.context import Context
 from app.domain.jobs import service as jobs
+from tests.trainer.jobs import ROOT, events, of, train_job
 from tests.worker.test_training_job import curve, job_of, launch
 from worker import standby
 from worker.runner import Runner
 from worker.standby import StandBy, memory_held
+from worker.trainer.protocol import Log, Metric
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +72,33 @@ def test_a_job_for_unsloth_gets_a_fresh_process(ctx: Context, tiny_model: Path, 
     job = job_of(ctx, job_id)
     assert job.state == "succeeded", job.error
     assert "Engine unsloth, as chosen." in log_of(ctx, job_id)
+
+
+def test_unsloth_is_loaded_too_where_there_is_a_gpu(ctx: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert StandBy(ctx.settings)._engine() == []
+    monkeypatch.setattr(standby, "seen_gpus", lambda _: [{"name": "a card"}])
+    assert StandBy(ctx.settings)._engine() == ["unsloth"]
+    ctx.settings.worker.standby_unsloth = False
+    assert StandBy(ctx.settings)._engine() == []
+
+
+def test_one_with_unsloth_serves_a_job_for_it_and_makes_way_for_another(tmp_path: Path, tiny_model: Path) -> None:
+    told = {}
+    for engine in ("unsloth", "hf"):
+        folder = train_job(tmp_path / engine, tiny_model, max_steps=2, engine=engine, questions=())
+        command = [sys.executable, "-m", "worker.trainer", "--wait", "1", "unsloth"]
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, cwd=tmp_path, env=env, stdin=subprocess.PIPE, text=True)
+        assert process.stdin is not None
+        with process.stdin as line:
+            line.write(json.dumps({"job_dir": str(folder)}) + "\n")
+        told[engine] = process, folder
+    for engine, (process, folder) in told.items():
+        until(lambda folder=folder: of(events(folder), Metric), 200)  # type: ignore[misc]
+        assert ("--wait" in Process(process.pid).cmdline()) is (engine == "unsloth")
+        assert process.wait(timeout=100) == 0
+        assert f"Engine {engine}, as chosen." in [log.message for log in of(events(folder), Log)]
+    assert not list(tmp_path.glob("*/unsloth_compiled_cache/*"))
 
 
 def test_one_that_died_is_not_used(ctx: Context, waiting: StandBy) -> None:

@@ -32,7 +32,7 @@ def main() -> int:
     if sys.argv[1:2] == ["--wait"]:
         from worker.trainer.standby import wait_for_folder
 
-        wait_for_folder(int(sys.argv[2]))
+        wait_for_folder(int(sys.argv[2]), *sys.argv[3:4])
     if sys.argv[1:2] == [ranks.RANK]:
         return _train_along(Path(sys.argv[3]))
     return run(_train, explain)

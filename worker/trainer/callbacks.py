@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from worker.child import Child, JobError, Stopped
 from worker.trainer import checkpoints, ranks
-from worker.trainer.protocol import Checkpoint, Gpu, Metric
+from worker.trainer.protocol import Checkpoint, Metric
 from worker.trainer.specs import CHECKPOINTS_DIR
 
 #: Kept beside the best; the database keeps the same ones (app/domain/jobs/checkpoints.py).
 _NEWEST = 2
-_SHOWN = ("loss", "eval_loss", "learning_rate", "grad_norm")
+#: Of the trainer's log lines: words about the whole run, and times that the clock here tells better.
+_NOT_SHOWN = frozenset({"epoch", "total_flos", "train_loss", "eval_num_tokens"})
 _Reason = Literal["schedule", "pause", "drain", "request", "end"]
 _HEARD: tuple[Literal["pause", "drain", "request", "schedule"] | None, ...] = (
     None,
@@ -77,6 +74,7 @@ class Reporter(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The bar starts where the checkpoint left off."""
+        self._child.step = state.global_step
         self._child.events.phase("training", done=state.global_step, total=state.max_steps, unit="steps")
         self._started = time.perf_counter()
 
@@ -86,6 +84,7 @@ class Reporter(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop the clock for this step."""
+        self._child.step = state.global_step
         self._counted.used()
         self._stop_clock()
 
@@ -112,7 +111,7 @@ class Reporter(TrainerCallback):
         **_: Any,
     ) -> None:
         """One metric line for each of the trainer's log lines that carries a loss."""
-        values = {name: float(logs[name]) for name in _SHOWN if logs and name in logs}
+        values = {name: float(value) for name, value in (logs or {}).items() if _is_shown(name, value)}
         if "loss" in values and self._seconds:
             self._stop_clock()  # a GPU works behind the program's back: only the loss, read, shows that it is done
             values["tokens_per_second"] = ranks.total(self._counted.take()) / self._seconds
@@ -122,6 +121,12 @@ class Reporter(TrainerCallback):
             self._child.events.emit(
                 Metric(step=state.global_step, values=values, total_steps=state.max_steps, epoch=state.epoch)
             )
+
+
+def _is_shown(name: str, value: Any) -> bool:
+    """Whatever the trainer logs gets a curve, but for its own timekeeping."""
+    timed = name.endswith(("_runtime", "_per_second"))
+    return isinstance(value, int | float) and not timed and name not in _NOT_SHOWN
 
 
 def refuse_nan(values: dict[str, float], step: int) -> None:
@@ -240,55 +245,3 @@ class Orders(TrainerCallback):
 
     def _loss_at(self, step: int) -> float | None:
         return self._evaluated[1] if self._evaluated and self._evaluated[0] == step else None
-
-
-class MemoryWatch:
-    """A `gpu` line every few seconds while open, from a thread of its own."""
-
-    def __init__(self, child: Child, every: float = 5.0) -> None:
-        self._child = child
-        self._every = every
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._say()  # with the peaks of the whole run
-
-    def _watch(self) -> None:
-        self._say()
-        while not self._over.wait(self._every):
-            self._say()
-
-    def _say(self) -> None:
-        with suppress(RuntimeError):  # after a fault of the card it answers nothing; the fault is told elsewhere
-            self._child.events.emit(memory_now())
-
-
-def memory_now() -> Gpu:
-    """Memory in use on the device, or by this process on the CPU."""
-    if not torch.cuda.is_available():
-        return Gpu(
-            device="cpu", memory_used=psutil.Process().memory_info().rss, memory_total=psutil.virtual_memory().total
-        )
-    free, total = torch.cuda.mem_get_info()
-    return Gpu(
-        device=torch.cuda.get_device_name(),
-        memory_used=total - free,
-        memory_total=total,
-        peak_allocated=torch.cuda.max_memory_allocated(),
-        peak_reserved=torch.cuda.max_memory_reserved(),
-        utilization=_utilization(),
-    )
-
-
-def _utilization() -> float | None:
-    """Percent, where the driver's library is there to ask."""
-    try:
-        return float(torch.cuda.utilization())
-    except Exception:  # noqa: BLE001 - the library is not there, or has errors of its own: no share of a card, say
-        return None

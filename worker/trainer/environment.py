@@ -14,6 +14,8 @@ def set_environment(threads: int) -> None:
         # Spinning threads make a step take seconds instead of milliseconds on a machine that does something else too.
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": str(threads or free),
+        # Whether there is a GPU is asked before it is settled which ones this process may see.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

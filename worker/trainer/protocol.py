@@ -116,7 +116,8 @@ class Checkpoint(_Line):
 class Gpu(_Line):
     """Memory in bytes: of the process's device, or of the process itself on the CPU.
 
-    The peaks are this process's own since it began: what its tensors took, and what was held for them.
+    The peaks are this process's own since it began: what its tensors took, and what was held for them. `values` are
+    samples for curves over the steps: bytes, shares between 0 and 1, watts, degrees Celsius.
     """
 
     kind: Literal["gpu"] = "gpu"
@@ -126,6 +127,8 @@ class Gpu(_Line):
     peak_allocated: int | None = None
     peak_reserved: int | None = None
     utilization: float | None = None
+    step: int = 0
+    values: Annotated[dict[str, float], AfterValidator(_finite)] = Field(default_factory=dict)
 
 
 class Artifact(_Line):

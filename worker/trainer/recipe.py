@@ -28,7 +28,7 @@ from app.domain.models.shapes import shape_in
 from worker.child import Child, JobError
 from worker.trainer import checkpoints, ranks, weights
 from worker.trainer.answers import ask_all
-from worker.trainer.callbacks import Counting, MemoryWatch, Orders, Reporter
+from worker.trainer.callbacks import Counting, Orders, Reporter
 from worker.trainer.chat import Chat, load_chat
 from worker.trainer.data import Tokens, load_tokens
 from worker.trainer.engines import EngineModule
@@ -38,6 +38,7 @@ from worker.trainer.reread import check_answers
 from worker.trainer.scores import score
 from worker.trainer.settings import settle, training_arguments
 from worker.trainer.specs import ADAPTER_DIR, CHECKPOINTS_DIR, TrainSpec
+from worker.trainer.telemetry import Telemetry
 from worker.trainer.tokens import Encoded
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -62,7 +63,7 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
         _put_adapter(model, spec.start_from, child)
     _say_size(model, child)
 
-    with MemoryWatch(child):
+    with Telemetry(child):
         if ranks.rank() == 0:
             _before(model, chat, tokens, spec, engine, child)
         set_seed(config.seed)  # again, so that a resumed run, which asks nothing, goes the same way

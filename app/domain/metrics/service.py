@@ -14,9 +14,28 @@ Series = tuple[list[int], list[float]]
 
 
 def series(
-    session: Session, job_id: int, names: Collection[str] | None = None, max_points: int = 2000
+    session: Session,
+    job_id: int,
+    names: Collection[str] | None = None,
+    max_points: int = 2000,
+    span: tuple[int, int] | None = None,
 ) -> dict[str, Series]:
-    """name -> (steps, values), rising steps. Each attempt is shown up to the step where the next one started."""
+    """name -> (steps, values), rising steps. Each attempt is shown up to the step where the next one started.
+
+    `span`: only the steps from its first to its second, both included.
+    """
+    found = _points(session, job_id, names, span)
+    return {name: thin(*points, max_points) for name, points in found.items()}
+
+
+def exact(session: Session, job_id: int, names: Collection[str] | None = None) -> dict[str, Series]:
+    """The same, with every point."""
+    return _points(session, job_id, names, None)
+
+
+def _points(
+    session: Session, job_id: int, names: Collection[str] | None, span: tuple[int, int] | None
+) -> dict[str, Series]:
     query = (
         sa.select(col(Metric.name), col(Metric.attempt), col(Metric.step), col(Metric.value))
         .where(col(Metric.job_id) == job_id)
@@ -24,13 +43,15 @@ def series(
     )
     if names is not None:
         query = query.where(col(Metric.name).in_(list(names)))
+    if span is not None:
+        query = query.where(col(Metric.step).between(*span))
     ends = _ends(session, job_id)
     out: dict[str, Series] = defaultdict(lambda: ([], []))
     for name, attempt, step, value in session.execute(query):
         if step <= ends.get(attempt, step):
             out[name][0].append(step)
             out[name][1].append(value)
-    return {name: thin(*points, max_points) for name, points in out.items()}
+    return dict(out)
 
 
 def _ends(session: Session, job_id: int) -> dict[int, int]:

@@ -7,11 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from sqlmodel import Session
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.core.context import Context
 from app.core.live import Bells
 from app.domain.datasets import service as datasets
+from app.domain.datasets.models import Dataset
 from app.domain.evaluations import service as evaluations
 from app.domain.exports import service as exports
 from app.domain.jobs import checkpoints, holding, ordering, owners, service
@@ -20,6 +21,7 @@ from app.domain.jobs.models import Job
 from app.domain.jobs.states import FINAL, LIVE, JobKind, JobState
 from app.domain.metrics import service as metrics
 from app.domain.metrics.pace import busy_seconds, seconds_per_step
+from app.domain.metrics.signs import signs
 from app.domain.preferences import service as preferences
 from app.domain.preferences.service import Prices
 from app.domain.secrets import service as secrets
@@ -30,6 +32,7 @@ from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.actions import actions, checkpoint_items, place_of, priorities
 from app.web.views.answers import pair_view
+from app.web.views.charts import charts
 from app.web.views.chosen import settings_view
 from app.web.views.demands import unmet_words
 from app.web.views.exports import export_views, push_views
@@ -37,6 +40,7 @@ from app.web.views.jobs import job_view, log_view, phase_items
 from app.web.views.numbers import gpu_hours, reread_words, score_items, stat_items
 from app.web.views.owners import owner_words
 from app.web.views.rescue import rescue
+from app.web.views.signs import Warned, warned
 
 router = APIRouter(prefix="/jobs")
 #: Parts of the page of a job that follow its events by themselves.
@@ -44,7 +48,11 @@ PARTIALS = {
     "job-progress": "jobs/_progress.html",
     "job-answers": "jobs/_answers.html",
     "job-exports": "jobs/_exports.html",
+    "job-machine": "jobs/_machine.html",
+    "job-signs": "jobs/_signs.html",
 }
+#: Points of each curve that are looked through for signs.
+_SIGN_POINTS = 1000
 WAITING = frozenset({JobState.QUEUED, JobState.PAUSED})
 
 
@@ -89,10 +97,26 @@ def _detail(session: Session, ctx: Context, actor: Actor, job: Job) -> dict[str,
         "pushes": push_views(makers),
         "waiting": waiting,
         "has_metrics": bool(latest),
+        "charts": charts(latest),
+        "restarted": job.attempt > 1,
+        "signs": _signs(session, job),
         "may_push": exports.may_push(session, ctx.settings),
         "has_token": secrets.find_secret(session, secrets.HUB_TOKEN) is not None,
         "rescue": _rescue(session, ctx, actor, job),
     }
+
+
+def _signs(session: Session, job: Job) -> list[Warned]:
+    """What its curves warn of, while it trains and afterwards."""
+    curves = metrics.series(session, job.id or 0, ("loss", "eval_loss", "grad_norm"), _SIGN_POINTS)
+    if not curves:
+        return []
+    dataset = session.get(Dataset, job.subject_id)
+    rows = dataset.row_count or 0 if dataset else 0
+    config = job.config
+    split = float(config.get("validation_split") or 0.0) if not config.get("validation_dataset") else 0.0
+    epochs = 0.0 if config.get("max_steps") else float(config.get("num_train_epochs") or 0)
+    return warned(signs(curves, rows=int(rows * (1 - split)), epochs=epochs))
 
 
 def _rescue(session: Session, ctx: Context, actor: Actor, job: Job) -> Any:
@@ -128,14 +152,6 @@ def _waiting(session: Session, job: Job) -> dict[str, Any] | None:
         "not_before": job.not_before,
         "losses": job.losses,
     }
-
-
-@router.get("/{job_id}/metrics.json")
-def metrics_json(session: SessionDep, job_id: Id) -> JSONResponse:
-    """Every curve of the job, thinned, and the event number they hold at."""
-    job = service.get_job(session, job_id)
-    found = metrics.series(session, job_id)
-    return JSONResponse({"series": {name: [list(x), list(y)] for name, (x, y) in found.items()}, "seq": job.event_seq})
 
 
 def _act(
