@@ -241,6 +241,16 @@ def test_a_large_version_is_a_job(
     assert "exact copy" in client.get("/datasets/4").text
 
 
+def test_rows_that_are_gone_from_the_disk_are_said_to_be(client: TestClient, ctx: Context, first: int) -> None:
+    ctx.storage.path(get(ctx, first).rows_key).unlink()
+    for path in ("", "/rows", "/rows?q=x", "/changes"):
+        assert client.get(f"/datasets/{first}{path}").status_code == 200
+    for path in ("/rows/1", "/rows/1/edit", "/rows.jsonl", "/original"):
+        assert client.get(f"/datasets/{first}{path}").status_code == 404
+    assert client.post(f"/datasets/{first}/exclude", data={"number": "1"}).status_code == 409
+    assert client.get(f"/jobs/new?dataset={first}").status_code == 200
+
+
 def test_a_row_that_no_form_can_hold_says_so(client: TestClient, ctx: Context) -> None:
     huge = seeding.row(1) | {"messages": [{"role": "user", "content": "x" * 200_000}, *seeding.row(1)["messages"][1:]]}
     with ctx.db.session(write=True) as session:

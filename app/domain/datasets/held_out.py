@@ -46,6 +46,8 @@ def propose_questions(
     if rows_of is None or not rows_of.rows_key:
         return []
     path = storage.ensure(rows_of.rows_key)
+    if not path.is_file():
+        return []
     stat = path.stat()
     return list(_proposed(path, stat.st_size, stat.st_mtime_ns, rows_of.row_count, split, count))
 

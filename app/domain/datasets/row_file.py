@@ -54,7 +54,9 @@ def _index_of(path: Path) -> _Index:
 
 
 def offset_of(path: Path, number: int) -> int | None:
-    """The byte at which row `number` (0-based) begins; None where the file has no such row."""
+    """The byte at which row `number` (0-based) begins; None where the file has no such row, or is gone."""
+    if not path.is_file():
+        return None
     if number == 0:
         return 0 if path.stat().st_size else None
     index = _index_of(path)

@@ -53,6 +53,8 @@ def write(ctx: Context, parent: Dataset, changes: Changes) -> Written | None:
     if not can_change(parent):
         raise ConflictError(NOT_NOW)
     source = ctx.storage.ensure(parent.rows_key)
+    if not source.is_file():
+        raise ConflictError("The rows of this version are gone from the disk. Upload the file again.")
     size = source.stat().st_size
     refuse_without_room("The new version", size, ctx.storage.free_bytes())
     if size > AT_ONCE:
