@@ -13,6 +13,7 @@ from app.core.net import is_loopback
 from app.core.settings import Settings, resource_dir
 from app.domain.jobs.sweeper import Sweeper
 from app.web import errors, stream
+from app.web.api import datasets as api_datasets
 from app.web.api import jobs as api_jobs
 from app.web.api import queues as api_queues
 from app.web.api import workers as api_workers
@@ -25,6 +26,7 @@ from app.web.pages import (
     account,
     artifacts,
     curves,
+    dataset_files,
     dataset_rows,
     datasets,
     health,
@@ -38,10 +40,12 @@ from app.web.pages import (
     new_job,
     notifications,
     people,
+    row_list,
     settings,
     sign_in,
     storage,
     trail,
+    versions,
     workers,
 )
 from app.web.statics import Compress, Static
@@ -65,7 +69,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 def create_app(settings_: Settings | None = None) -> FastAPI:
     """The application for `settings` (this process's own when left out)."""
     ctx = make_context(settings_)
-    about = 'Everything that can be done with a job, as JSON. Refusals have one shape: `{"error": {…}}`.'
+    about = 'Data sets, and everything that can be done with a job, as JSON. Refusals have one shape: `{"error": {…}}`.'
     app = FastAPI(
         title="Tunedeck",
         description=about,
@@ -84,7 +88,10 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         account,
         stream,
         home,
+        dataset_files,
         dataset_rows,
+        row_list,
+        versions,
         datasets,
         mapping,
         new_job,
@@ -102,7 +109,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         storage,
     ):
         app.include_router(room.router, include_in_schema=False)
-    for calls in (api_jobs, api_queues, api_workers):
+    for calls in (api_datasets, api_jobs, api_queues, api_workers):
         app.include_router(calls.router)
     app.mount("/static", Static(resource_dir("static")), name="static")
     errors.install(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import audit, first_step, intake, throughput, web_start
+from benchmarks import audit, first_step, intake, rows, throughput, web_start
 
 ALL = {
     "web_start": web_start.main,
@@ -12,6 +12,7 @@ ALL = {
     "throughput": throughput.main,
     "intake": intake.main,
     "audit": audit.main,
+    "rows": rows.main,
 }
 
 

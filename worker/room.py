@@ -21,6 +21,9 @@ def need_room(ctx: Context, session: Session, job: Job) -> None:
         dataset = datasets.get_dataset(session, job.subject_id)
         needed = estimate.training_bytes(ctx.settings, TrainConfig.model_validate(job.config), dataset.size)
         estimate.refuse_without_room("This training", needed, free)
+    elif job.kind == JobKind.INTAKE and "version_of" in job.config:
+        rows = datasets.get_dataset(session, job.config["version_of"]).rows_key
+        estimate.refuse_without_room("This version", ctx.storage.path(rows).stat().st_size, free)
     elif job.kind == JobKind.EXPORT:
         training = jobs.get_job(session, job.subject_id)
         config = TrainConfig.model_validate(training.config)

@@ -66,7 +66,9 @@ class Workspace:
                 others = (last.storage_key if last else "", self._start_key(), self._held_out_key(self._split_of()))
                 return [key for key in (rows, *others) if key]
             case JobKind.INTAKE:
-                return [datasets.get_dataset(self._session, job.subject_id).source_key]
+                parent = job.config.get("version_of", 0)
+                read = datasets.get_dataset(self._session, parent or job.subject_id)
+                return [read.rows_key if parent else read.source_key]
             case JobKind.EXPORT:
                 training, _ = self._training()
                 return [self._artifact(training, "adapter", "").storage_key, merged_key(training)]
@@ -154,7 +156,23 @@ class Workspace:
         held = self._ctx.storage.ensure(self._held_key) if self._held_key else None
         write_split(self._ctx.storage.ensure(self._rows_key), held, self._split, self.path, stop)
 
+    def _version(self) -> specs.IntakeSpec:
+        """Rows of one data set become those of another."""
+        parent = datasets.get_dataset(self._session, self._job.config["version_of"])
+        return specs.IntakeSpec.model_validate(
+            {
+                "source": self._ctx.storage.path(parent.rows_key),
+                "filename": parent.filename,
+                "format": parent.format,
+                "mapping": parent.mapping,
+                "changes": self._job.config["changes"],
+                "stats": parent.stats,
+            }
+        )
+
     def _intake(self) -> specs.IntakeSpec:
+        if "version_of" in self._job.config:
+            return self._version()
         dataset = datasets.get_dataset(self._session, self._job.subject_id)
         return specs.IntakeSpec(
             source=self._ctx.storage.path(dataset.source_key),

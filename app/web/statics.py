@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_AS_IS = ("/events", "/download", "/original", "/rows.jsonl")
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -36,5 +37,5 @@ class Compress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        as_is = path.endswith(("/events", "/download")) or path == "/changed"
+        as_is = path.endswith(_AS_IS) or path == "/changed"
         await (self._plain if as_is else self._zipped)(scope, receive, send)

@@ -37,7 +37,8 @@ IDS = {
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
-    "column", "find", "put", "expected", "prompt",
+    "column", "find", "put", "q", "matching",
+    "said", "content", "reasoning", "calls", "call_id", "tools", "expected", "prompt",
     "question_expected", "question_expected_was", "question_prompt", "question_system",
     "question_was", "questions", "system",
 }  # fmt: skip
@@ -53,7 +54,8 @@ CHOICES = {
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
     "length", "number",
-    "code", "format", "level", "part", "stop", "was",
+    "code", "format", "level", "part", "stop", "was", "drop", "weight", "split", "split_by_file",
+    "copies", "edit", "leave_out", "restore",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
 #: Settings hold addresses and folders too: whoever sets them owns the machine, so they are taken as they are.

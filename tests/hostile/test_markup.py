@@ -75,6 +75,10 @@ def poisoned(site: Site) -> Site:
             "engines": [XSS[2]],
         }
         session.add(Worker(name=XSS[0], queue="gpu", host=_ALL, pid=1, facts=facts))
+    with site.browser() as web:
+        assert web.post(f"/datasets/{dataset}/accept").status_code == 303
+        assert web.post(f"/datasets/{dataset}/exclude", data={"number": "1"}).status_code == 303
+        assert web.post(f"/datasets/{dataset}/exclude", data={"what": "copies"}).status_code == 303
     return site
 
 
@@ -121,6 +125,9 @@ def test_a_refusal_says_it_as_text(web: httpx.Client, said: str) -> None:
         web.post("/settings/notifications/webhook", data={"url": said, "ends": "failed"}),
         web.post("/settings/prices", data={"gpu_hour": said, "currency": said}),
         web.post("/datasets/1/audit", data={"base_model": said}),
+        web.get("/datasets/1/rows", params={"q": said}),
+        web.post("/datasets/1/exclude", data={"what": "matching", "q": said}),
+        web.post("/datasets/1/rows/1/edit", data={"role": ["user", said], "content": [said, said], "calls": said}),
         web.post(f"/workers/gpu/{said.replace('/', '')}/drain".replace("?", "").replace("#", "")),
         web.post("/datasets/2/delete", headers={"referer": f"http://127.0.0.1/{said}"}),
     ]

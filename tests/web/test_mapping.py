@@ -130,8 +130,13 @@ def test_what_a_job_reads_is_not_changed(client: TestClient, ctx: Context) -> No
     answer = client.post(
         "/datasets/1/mapping", data=form(messages="messages") | {"format": "messages", "was": "messages"}
     )
-    assert answer.status_code == 409
-    assert "“tune” is using this data set" in answer.text
+    assert answer.headers["location"] == "/datasets/2"
+    with ctx.db.session() as session:
+        old, new = (datasets.get_dataset(session, number) for number in (1, 2))
+        assert (old.state, old.rows_key != "") == (DatasetState.READY, True)
+        assert (new.state, new.version, new.parent_id) == (DatasetState.CHECKING, 2, 1)
+        assert new.source_key == old.source_key
+        assert datasets.shares_source(session, new)
 
 
 def test_problems_are_filtered_and_taken_away(client: TestClient, ctx: Context) -> None:

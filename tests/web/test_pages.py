@@ -49,7 +49,10 @@ PAGES = (
 def every_page(world: seeding.World) -> list[str]:
     made = [
         f"/datasets/{world.dataset}",
+        f"/datasets/{world.dataset}/rows",
         f"/datasets/{world.dataset}/rows/1",
+        f"/datasets/{world.dataset}/rows/1/edit",
+        f"/datasets/{world.dataset}/changes",
         f"/datasets/{world.problems}",
         f"/models/{world.done}",
     ]
@@ -95,6 +98,7 @@ def test_every_route_is_reachable_from_a_page(house: House, ctx: Context) -> Non
         ("/settings/people/{vi}/close", {}),
         ("/settings/people", {"name": "new", "role": "viewer"}),
         ("/account/tokens", {"name": "t", "scope": "read", "days": "30"}),
+        (f"/datasets/{world.dataset}/exclude", {"number": "1"}),
     ):
         assert client.post(path.format(**house.ids), data=form).status_code < 400
     seen: set[tuple[str, str]] = {item for item in Links(house.browser().get("/sign-in").text).found}

@@ -78,6 +78,20 @@ def test_learned_tokens_are_marked_and_cut_ones_struck_out(client: TestClient, c
     assert "The text contains &lt;end&gt;. Remove it." in page
 
 
+def test_a_revision_of_the_model_is_a_question_of_its_own(client: TestClient, ctx: Context, dataset: int) -> None:
+    assert "revision" not in ask(client, dataset)
+    address = ask(client, dataset, revision="v1.0")
+    assert "revision=v1.0" in address
+    page = client.get(address).text
+    assert "Waiting for a worker" in page
+    assert "revision=v1.0" in page.partition('rel="next"')[0].rpartition("href=")[2]
+    with ctx.db.session() as session:
+        found = jobs.list_jobs(session, kinds=(JobKind.AUDIT,), subject_id=dataset)
+        assert {job.config["revision"] for job in found} == {"", "v1.0"}
+    wrong = {"base_model": BUNDLED, "revision": "../x"}
+    assert client.post(f"/datasets/{dataset}/rows/1", data=wrong).status_code == 422
+
+
 def test_what_cannot_be_shown_is_said(client: TestClient, ctx: Context, dataset: int) -> None:
     answer = client.post(f"/datasets/{dataset}/rows/1", data={"base_model": "/etc"})
     assert answer.status_code == 422
@@ -87,3 +101,12 @@ def test_what_cannot_be_shown_is_said(client: TestClient, ctx: Context, dataset:
     assert token_view(failed, 1, 0).error == "No."
     old = Job(kind="audit", queue="light", subject_id=1, name="x", state=JobState.SUCCEEDED, result={"rows": 3})
     assert token_view(old, 1, 0).parts == []
+
+
+def test_what_the_audit_names_is_one_click_away(client: TestClient, ctx: Context, dataset: int) -> None:
+    with ctx.db.session(write=True) as session:
+        seeding.audit(session, ctx, dataset)
+    page = client.get(f"/datasets/{dataset}").text
+    for number in (4, 5, 7):  # out of order, a secret, nearly a copy
+        assert f'<dt><a href="/datasets/{dataset}/rows/{number}">Row {number}</a></dt>' in page
+    assert page.count("Leave out exact copies?") == 1

@@ -15,8 +15,9 @@ from backports import zstd
 
 from app.core.context import Context
 from app.domain.datasets import service as datasets
+from app.domain.datasets.held_out import propose_questions
 from app.domain.datasets.models import Dataset, DatasetState
-from app.domain.datasets.split import validation_rows
+from app.domain.datasets.split import Split, validation_rows
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
 from worker.runner import Runner
@@ -106,7 +107,7 @@ def test_questions_come_from_the_held_out_rows(ctx: Context) -> None:
         for n in range(30)
     ]
     dataset = take_in(ctx, lines(*rows))
-    found = datasets.propose_questions(ctx.storage, dataset, count=3)
+    found = propose_questions(ctx.storage, dataset, Split(), count=3)
     held_out = validation_rows(30, 0.1, 3407)
     assert {q.prompt for q in found} == {f"Question {n}?" for n in held_out}
     assert all(q.expected == q.prompt.replace("Question", "Answer").replace("?", ".") for q in found)

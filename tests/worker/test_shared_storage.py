@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 
 from app.core.context import Context
 from app.domain.datasets import service as datasets
-from app.domain.datasets.models import DatasetState
+from app.domain.datasets import versions
+from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.exports.service import list_artifacts
 from app.domain.jobs import leftovers
 from app.domain.jobs import service as jobs
@@ -41,6 +42,27 @@ def upload_by_web(ctx: Context) -> int:
     with TestClient(create_app(ctx.settings), base_url="http://localhost") as browser:
         answer = browser.post("/datasets", files={"file": ("rows.jsonl", data)}, headers={"accept": "application/json"})
     return int(answer.json()["location"].rpartition("/")[2])
+
+
+def test_a_version_made_on_one_host_is_read_on_another(new_host: NewHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once by the web process, and as a job by a worker elsewhere."""
+    web, worker = new_host("web"), new_host("worker")
+    first = upload_by_web(web)
+    assert Runner(worker, "w", "light").run_waiting() == 1
+    with TestClient(create_app(web.settings), base_url="http://localhost", follow_redirects=False) as browser:
+        assert browser.post(f"/datasets/{first}/exclude", data={"number": "1"}).status_code == 303
+        monkeypatch.setattr(versions, "AT_ONCE", 10)
+        assert browser.post("/datasets/2/exclude", data={"number": "1"}).status_code == 303
+        assert Runner(worker, "w", "light").run_waiting() == 1
+        assert browser.get("/datasets/3/rows.jsonl").content.count(b"\n") == 38
+        for number in (3, 2):
+            browser.post(f"/datasets/{number}/delete")
+    with worker.db.session() as session:
+        gone = session.get_one(Dataset, 2)
+    assert datasets.preview_rows(worker.storage, gone, 0, 1)
+    Sweeper(web).clean()
+    worker.storage.discard(gone.rows_key)
+    assert not worker.storage.ensure(gone.rows_key).exists()
 
 
 def launch(ctx: Context, dataset_id: int, model: Path) -> int:

@@ -25,7 +25,7 @@ from worker.trainer.chat import Chat, load_chat
 from worker.trainer.data import propose_length
 from worker.trainer.foreign_code import is_allowed
 from worker.trainer.rows import Row, read_rows
-from worker.trainer.specs import HELD_OUT, TRAIN_ROWS, VALIDATION_ROWS, AuditSpec
+from worker.trainer.specs import HELD_OUT, LEFT_OUT, TRAIN_ROWS, VALIDATION_ROWS, AuditSpec
 from worker.trainer.tokens import IGNORED, Encoded, RowProblem, encode, encode_many
 
 _BINS = 24
@@ -94,9 +94,11 @@ def audit(spec: AuditSpec, child: Child) -> AuditReport:
 
 def _numbers(job_dir: Path, rows: int, validation: int) -> tuple[list[int], list[int]]:
     """What the data set calls the rows of either file, from 1 on; by hand those held out come last."""
-    file, total = job_dir / HELD_OUT, rows + validation
+    file, left = job_dir / HELD_OUT, job_dir / LEFT_OUT
+    out = set(json.loads(left.read_text(encoding="utf-8")) if left.is_file() else ())
+    total = rows + validation + len(out)
     held = set(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else range(rows, total))
-    return [k + 1 for k in range(total) if k not in held], sorted(k + 1 for k in held)
+    return [k + 1 for k in range(total) if k not in held and k not in out], sorted(k + 1 for k in held)
 
 
 def _lines(path: Path) -> int:

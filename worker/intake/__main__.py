@@ -11,6 +11,7 @@ from app.domain.datasets.refusals import FormatError
 from worker.child import Child, JobError, run
 from worker.intake.intake import Intake
 from worker.intake.keeper import Keeper
+from worker.intake.version import write_version
 from worker.trainer.protocol import Result
 from worker.trainer.specs import IntakeSpec, read_spec
 
@@ -23,6 +24,9 @@ def intake(child: Child) -> None:
     child.seclude()
     spec = read_spec(child.job_dir, IntakeSpec)
     child.events.phase("reading", 0, spec.source.stat().st_size, "bytes")
+    if spec.changes is not None:
+        child.events.emit(Result(payload=write_version(child, spec, spec.changes)))
+        return
     part = child.job_dir / (ROWS_FILE + ".part")
     with part.open("wb", buffering=_BUFFER) as out:
         work = Intake(child, spec, Keeper(child, spec, out))

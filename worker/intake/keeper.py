@@ -47,6 +47,8 @@ class Keeper:
         counts["with_reasoning"] += reasoned
         counts["with_system"] += turns[0]["role"] == "system"
         counts["with_tools"] += "tools" in row
+        if "split" in row:
+            counts[f"split_{row['split']}"] += 1
         counts["multi_turn"] += questions > 1
 
     def write(self, data: bytes, rows: int) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.datasets.changes import Changes
 from app.domain.datasets.formats import Format
 from app.domain.jobs.config import Question, TrainConfig
 from worker.trainer.protocol import JOB_FILE
@@ -15,6 +16,8 @@ TRAIN_ROWS = "train.jsonl"
 VALIDATION_ROWS = "validation.jsonl"
 #: 0-based numbers that the rows of the second file have in the data set.
 HELD_OUT = "held_out.json"
+#: Likewise of rows that are in neither: those marked for testing.
+LEFT_OUT = "left_out.json"
 ADAPTER_DIR = "adapter"
 CHECKPOINTS_DIR = "checkpoints"
 
@@ -77,6 +80,9 @@ class IntakeSpec(_Spec):
     max_unpacked: int = 0
     #: More rows than this are refused; 0: any number.
     max_rows: int = 0
+    #: `source` holds the canonical rows of a data set with these counts, and they become those of a new version.
+    changes: Changes | None = None
+    stats: dict[str, Any] = Field(default_factory=dict)
 
 
 class AuditSpec(_Spec):

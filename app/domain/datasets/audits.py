@@ -63,29 +63,31 @@ def list_audits(session: Session, dataset: Dataset, limit: int = 20) -> list[Job
     return list(found.values())[:limit]
 
 
-def request_rows(session: Session, bells: Bells, dataset_id: int, base_model: str, number: int) -> Job:
+def request_rows(
+    session: Session, bells: Bells, dataset_id: int, base_model: str, number: int, revision: str = ""
+) -> Job:
     """The job that shows row `number` (from 1 on) and its neighbours in tokens: the one that is there, or a new one."""
     dataset = get_dataset(session, dataset_id)
     if dataset.state != DatasetState.READY or not 1 <= number <= dataset.row_count:
         raise ConflictError("There is no such row, or the data set is not ready yet.")
-    known = find_rows(session, dataset, base_model, number)
+    known = find_rows(session, dataset, base_model, number, revision)
     if known is not None and known.state not in (JobState.FAILED, JobState.CANCELLED):
         return known
     name = f"{dataset.name} · row {number} · {base_model}"
-    config = _rows_question(session, dataset, base_model, number)
+    config = _rows_question(session, dataset, base_model, number, revision)
     return jobs.enqueue(session, bells, kind=JobKind.AUDIT, subject_id=dataset_id, name=name, config=config)
 
 
-def find_rows(session: Session, dataset: Dataset, base_model: str, number: int) -> Job | None:
+def find_rows(session: Session, dataset: Dataset, base_model: str, number: int, revision: str = "") -> Job | None:
     """The newest job that has row `number` in tokens."""
-    config = _rows_question(session, dataset, base_model, number)
+    config = _rows_question(session, dataset, base_model, number, revision)
     found = jobs.list_jobs(session, kinds=(JobKind.AUDIT,), subject_id=dataset.id, limit=500)
     return next((job for job in found if job.config == config), None)
 
 
-def _rows_question(session: Session, dataset: Dataset, base_model: str, number: int) -> dict[str, Any]:
+def _rows_question(session: Session, dataset: Dataset, base_model: str, number: int, revision: str) -> dict[str, Any]:
     first = (number - 1) // ROWS_AT_ONCE * ROWS_AT_ONCE
-    return _question(session, dataset, base_model, "", Split(fraction=0)) | {"rows_from": first}
+    return _question(session, dataset, base_model, revision, Split(fraction=0)) | {"rows_from": first}
 
 
 def _audits(session: Session, dataset_id: int) -> list[Job]:
@@ -101,7 +103,7 @@ def _question(session: Session, dataset: Dataset, base_model: str, revision: str
         "revision": revision,
         "rows": dataset.rows_key,
         "tokenizer": _stamp(base_model),
-        "split": split.model_dump(),
+        "split": split.model_dump(exclude=set() if split.by_file else {"by_file"}),
         "held_out_rows": held.rows_key if held else "",
     }
 

@@ -1,8 +1,8 @@
 """Rows of an uploaded file become canonical rows, or a problem with a code and what to do. Pure.
 
 Canonical row: `{"messages": [{"role", "content", "reasoning"?, "tool_calls"?, "tool_call_id"?, "weight"?}], "tools"?}`;
-of plain text `{"text"}`; of preferences `{"prompt", "chosen", "rejected"}` or `{"prompt", "completion", "label"}`,
-where each is a list of turns.
+of plain text `{"text"}`; each with `"split"`, as its last key, where the row says to which side it belongs. Of
+preferences `{"prompt", "chosen", "rejected"}` or `{"prompt", "completion", "label"}`, where each is a list of turns.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from app.domain.datasets import columns, pairs
 from app.domain.datasets.refusals import FormatError, Row, RowError, UnknownRowsError
 from app.domain.datasets.sharegpt import to_messages
+from app.domain.datasets.sides import side_of
 from app.domain.datasets.tooling import opened, read_tools
 from app.domain.datasets.turns import check_conversation, read_turns
 
@@ -41,12 +42,13 @@ _TOOLS = Field("tools", ("tools", "functions"))
 _REASONING = Field(
     "reasoning", ("complexcot", "reasoning", "reasoningcontent", "cot", "chainofthought", "thinking", "thought")
 )
+_SPLIT = Field("split", ("split",))
 _CHATS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "chat")
 _PROMPT = Field("prompt", ("prompt", "question", "instruction"), needed=True)
 #: The parts of each format.
 FIELDS: dict[Format, tuple[Field, ...]] = {
-    "messages": (Field("messages", _CHATS, needed=True), _SYSTEM, _TOOLS),
-    "sharegpt": (Field("messages", ("conversations", *_CHATS), needed=True), _SYSTEM, _TOOLS),
+    "messages": (Field("messages", _CHATS, needed=True), _SYSTEM, _TOOLS, _SPLIT),
+    "sharegpt": (Field("messages", ("conversations", *_CHATS), needed=True), _SYSTEM, _TOOLS, _SPLIT),
     "alpaca": (
         Field("instruction", ("instruction",), needed=True),
         Field("input", ("input", "context")),
@@ -54,20 +56,23 @@ FIELDS: dict[Format, tuple[Field, ...]] = {
         _REASONING,
         _SYSTEM,
         Field("history", ("history",)),
+        _SPLIT,
     ),
     "prompt_completion": (
         Field("prompt", ("prompt",), needed=True),
         Field("completion", ("completion",), needed=True),
         _SYSTEM,
         _TOOLS,
+        _SPLIT,
     ),
     "columns": (
         Field("question", ("question", "prompt", "query", "instruction"), needed=True),
         _REASONING,
         Field("answer", ("response", "answer", "output", "completion"), needed=True),
         _SYSTEM,
+        _SPLIT,
     ),
-    "text": (Field("text", ("text", "content", "document"), needed=True),),
+    "text": (Field("text", ("text", "content", "document"), needed=True), _SPLIT),
     "preference": (
         Field("prompt", _PROMPT.columns),
         Field("chosen", ("chosen",), needed=True),
@@ -162,7 +167,16 @@ def convert(row: object, kind: Format, mapping: Mapping[str, str]) -> Row:
         raise RowError(
             "not_an_object", 'The line is JSON but not an object. Each line must look like {"messages": […]}.'
         )
-    return _READERS[kind](row, mapping)
+    found = _READERS[kind](row, mapping)
+    side = side_of(row.get(mapping["split"])) if "split" in mapping else ""
+    return found | {"split": side} if side else found
+
+
+def checked_row(row: object) -> Row:
+    """A row that was typed or sent, canonical: by the very way of a row of a file. Raises `RowError`."""
+    is_text = isinstance(row, dict) and "messages" not in row and "text" in row
+    kind: Format = "text" if is_text else "messages"
+    return convert(row, kind, {field.name: field.name for field in FIELDS[kind]})
 
 
 def _chat(row: Row, mapping: Mapping[str, str]) -> Row:

@@ -55,6 +55,31 @@ class Dataset(SQLModel, table=True):
     shared: bool = Field(default=False, sa_column_kwargs={"server_default": sa.false()})
     created_at: datetime = Field(default_factory=utcnow)
     deleted_at: datetime | None = None
+    #: Of a version: the data set that it was made from, and the first of all; None: a file was uploaded.
+    parent_id: int | None = None
+    family_id: int | None = Field(default=None, index=True)
+    version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    #: Number of the account that made the version.
+    made_by: int | None = None
+    #: What is different from its parent, as `versions.enter` writes it; empty: nothing, it is the file.
+    changes: dict[str, Any] = Field(
+        default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False, server_default="{}")
+    )
+
+    @property
+    def title(self) -> str:
+        """The name, and which version it is where there are more."""
+        return self.name if self.version == 1 else f"{self.name} · version {self.version}"
+
+    @property
+    def family(self) -> int:
+        """Number of the first of its versions."""
+        return self.family_id or self.id or 0
+
+    @property
+    def is_read_from_file(self) -> bool:
+        """Its rows come from the uploaded file, not from another version's rows."""
+        return self.parent_id is None or self.changes.get("kind") == "reread"
 
 
 class DatasetProblem(SQLModel, table=True):

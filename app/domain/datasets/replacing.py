@@ -10,7 +10,7 @@ from app.domain.datasets.refusals import Row
 MOST_PAIRS, LONGEST = 20, 1_000
 Pairs = Sequence[tuple[str, str]]
 #: What these hold is no text that a model reads or writes.
-_KEPT = frozenset({"role", "type", "id", "tool_call_id"})
+_KEPT = frozenset({"role", "type", "id", "tool_call_id", "split"})
 
 
 def replaced(row: Row, pairs: Pairs) -> Row:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from app.core.live import Bells
 from app.domain.datasets.formats import FIELDS, FORMATS, Format
-from app.domain.datasets.models import DatasetState
+from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.datasets.replacing import LONGEST, MOST_PAIRS
-from app.domain.datasets.service import get_dataset, refuse_if_used
+from app.domain.datasets.service import get_dataset
+from app.domain.datasets.versions import child_of
 from app.domain.errors import ConflictError, InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Job
+from app.domain.jobs.owners import uses
 from app.domain.jobs.states import LIVE, JobKind
+from app.domain.users.scoping import everybody
 
 
 def checked_format(kind: str) -> Format:
@@ -51,21 +54,45 @@ def read_again(
     mapping: Mapping[str, str],
     pairs: Sequence[tuple[str, str]],
 ) -> Job:
-    """Queue an intake that reads the file so. What was read before goes, and with it the audits of it."""
+    """Queue an intake that reads the file so.
+
+    What was read before goes, and with it the audits of it; where something was made of it, it stays, and what is
+    read now is a version of its own.
+    """
     dataset = get_dataset(session, dataset_id)
+    if not dataset.is_read_from_file:
+        raise ConflictError("This version was made out of another one's rows. Choose how version 1 is read.")
     if not dataset.source_key:
         raise ConflictError("The uploaded file is gone. Upload it again.")
-    refuse_if_used(session, dataset_id)
     config: dict[str, Any] = {
         "format": kind,
         "mapping": checked_mapping(kind, mapping),
         "replace": [list(pair) for pair in checked_pairs(pairs)],
     }
-    for job in jobs.list_jobs(session, kinds=(JobKind.INTAKE, JobKind.AUDIT), subject_id=dataset_id, limit=1000):
-        jobs.delete(session, bells, job.id or 0)
-    dataset.state, dataset.error, dataset.rows_key = DatasetState.CHECKING, "", ""
-    dataset.good_rows_accepted = False
-    return jobs.enqueue(session, bells, kind=JobKind.INTAKE, subject_id=dataset_id, name=dataset.name, config=config)
+    if _is_used(session, dataset_id):
+        dataset = _version_of(session, dataset)
+    else:
+        for job in jobs.list_jobs(session, kinds=(JobKind.INTAKE, JobKind.AUDIT), subject_id=dataset_id, limit=1000):
+            jobs.delete(session, bells, job.id or 0)
+        dataset.state, dataset.error, dataset.rows_key = DatasetState.CHECKING, "", ""
+        dataset.good_rows_accepted = False
+    number = dataset.id or 0
+    return jobs.enqueue(session, bells, kind=JobKind.INTAKE, subject_id=number, name=dataset.title, config=config)
+
+
+def _is_used(session: Session, dataset_id: int) -> bool:
+    """A training, whoever's, names these rows, or a version was made out of them."""
+    trained = select(Job.id).where(uses(dataset_id), col(Job.deleted_at).is_(None))
+    child = select(Dataset.id).where(Dataset.parent_id == dataset_id, col(Dataset.deleted_at).is_(None))
+    return any(session.exec(everybody(query.limit(1))).first() is not None for query in (trained, child))
+
+
+def _version_of(session: Session, dataset: Dataset) -> Dataset:
+    made = child_of(session, dataset)
+    made.source_key, made.changes, made.row_count = dataset.source_key, {"kind": "reread"}, 0
+    session.add(made)
+    session.flush()
+    return made
 
 
 def newest_intake(session: Session, dataset_id: int) -> Job | None:

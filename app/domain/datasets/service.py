@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
@@ -15,10 +14,9 @@ from app.core.live import Bells
 from app.core.storage import LocalStorage
 from app.domain.datasets.formats import NOT_TRAINED, Row
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
-from app.domain.datasets.split import validation_rows
+from app.domain.datasets.row_file import some_lines
 from app.domain.errors import ConflictError, InvalidError, NotFoundError
 from app.domain.jobs import service as jobs
-from app.domain.jobs.config import Question
 from app.domain.jobs.models import Job
 from app.domain.jobs.owners import cancel_borrowed, uses
 from app.domain.jobs.states import LIVE, JobKind
@@ -70,6 +68,17 @@ def list_datasets(session: Session) -> list[Dataset]:
     return list(session.exec(query))
 
 
+def family(session: Session, dataset: Dataset) -> list[Dataset]:
+    """All versions that are still there, newest first."""
+    query = select(Dataset).where(of_family(dataset), col(Dataset.deleted_at).is_(None))
+    return list(session.exec(query.order_by(col(Dataset.version).desc())))
+
+
+def of_family(dataset: Dataset) -> sa.ColumnElement[bool]:
+    """Versions of the same."""
+    return sa.or_(col(Dataset.id) == dataset.family, col(Dataset.family_id) == dataset.family)
+
+
 def problems(
     session: Session, dataset_id: int, limit: int = 100, offset: int = 0, code: str = ""
 ) -> list[DatasetProblem]:
@@ -92,10 +101,11 @@ def accept_good_rows(session: Session, dataset_id: int) -> None:
 
 
 def rename(session: Session, dataset_id: int, name: str) -> None:
-    """Give it another name."""
+    """Give it, and all its versions, another name."""
     if not name.strip():
         raise InvalidError("Give the data set a name.", field="name")
-    get_dataset(session, dataset_id).name = name.strip()[:200]
+    for each in family(session, get_dataset(session, dataset_id)):
+        each.name = name.strip()[:200]
     session.flush()
 
 
@@ -110,22 +120,31 @@ def delete_dataset(session: Session, bells: Bells, dataset_id: int) -> None:
     session.flush()
 
 
+def trainings(session: Session, dataset_id: int, limit: int = 10) -> list[Job]:
+    """Those that learn from it or look at their loss on it, newest first."""
+    query = select(Job).where(uses(dataset_id), col(Job.deleted_at).is_(None))
+    return list(session.exec(query.order_by(col(Job.id).desc()).limit(limit)))
+
+
 def refuse_if_used(session: Session, dataset_id: int) -> None:
     """Raises `ConflictError` while a training that is not over reads its rows: one that the person may see."""
     live = (col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))
     used = session.exec(select(Job).where(uses(dataset_id), *live).limit(1)).first()
     if used is not None:
         raise ConflictError(f"“{used.name}” is using this data set. Cancel that job first, or wait until it ends.")
+    child = (col(Dataset.parent_id) == dataset_id, Dataset.state == DatasetState.CHECKING)
+    if session.exec(select(Dataset).where(*child, col(Dataset.deleted_at).is_(None)).limit(1)).first() is not None:
+        raise ConflictError("A version is being made out of this one. Wait until it is ready, or delete it first.")
 
 
 def share(session: Session, bells: Bells, dataset_id: int, *, shared: bool) -> None:
-    """Let everybody see it and train on it, or nobody but its owner: what others train on it is cancelled then."""
-    dataset = get_dataset(session, dataset_id)
-    dataset.shared = shared
-    if not shared:
-        cancel_borrowed(session, bells, dataset_id, dataset.owner_id)
-    light = (col(Job.kind).in_([JobKind.INTAKE, JobKind.AUDIT]), col(Job.subject_id) == dataset_id)
-    session.execute(sa.update(Job).where(*light).values(shared=shared))
+    """Let everybody see it in all versions, or nobody but its owner: what others train on it is cancelled then."""
+    for dataset in family(session, get_dataset(session, dataset_id)):
+        dataset.shared = shared
+        if not shared:
+            cancel_borrowed(session, bells, dataset.id or 0, dataset.owner_id)
+        light = (col(Job.kind).in_([JobKind.INTAKE, JobKind.AUDIT]), col(Job.subject_id) == dataset.id)
+        session.execute(sa.update(Job).where(*light).values(shared=shared))
     session.flush()
 
 
@@ -142,6 +161,12 @@ def _is_read(session: Session, dataset: Dataset) -> bool:
     return bool(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), states=LIVE, subject_id=dataset.id, limit=1))
 
 
+def shares_source(session: Session, dataset: Dataset) -> bool:
+    """Another version, which is still there, was read from the very same bytes."""
+    others = (Dataset.source_key == dataset.source_key, col(Dataset.deleted_at).is_(None), Dataset.id != dataset.id)
+    return session.exec(select(Dataset.id).where(*others).limit(1)).first() is not None
+
+
 def forget_source(session: Session, dataset_id: int) -> None:
     """The uploaded file is removed; the row stays, for trainings name it."""
     session.get_one(Dataset, dataset_id).source_key = ""
@@ -153,45 +178,11 @@ def known_sources(session: Session) -> set[str]:
     return set(session.exec(select(Dataset.source_key).where(Dataset.source_key != "")))
 
 
-def iter_rows(storage: LocalStorage, dataset: Dataset, start: int = 0) -> Iterator[Row]:
-    """Canonical rows from number `start` (0-based) on; nothing when the intake has not finished."""
-    if not dataset.rows_key:
-        return
-    with storage.ensure(dataset.rows_key).open("rb") as file:
-        for line in islice(file, start, None):
-            yield json.loads(line)
-
-
 def preview_rows(storage: LocalStorage, dataset: Dataset, start: int = 0, count: int = 20) -> list[Row]:
-    """`count` canonical rows from number `start` (0-based) on."""
-    return list(islice(iter_rows(storage, dataset, start), count))
-
-
-def propose_questions(
-    storage: LocalStorage, dataset: Dataset, *, fraction: float = 0.1, seed: int = 3407, count: int = 4
-) -> list[Question]:
-    """Questions out of the held-out rows: the last user turn's text before the last answer, each only once."""
-    held_out = validation_rows(dataset.row_count, fraction, seed)
-    found: dict[str, Question] = {}
-    for number, row in enumerate(iter_rows(storage, dataset)):
-        if held_out and number not in held_out:
-            continue
-        question = _question_of(row)
-        if question is not None:
-            found.setdefault(question.prompt, question)
-        if len(found) == count:
-            break
-    return list(found.values())
-
-
-def _question_of(row: Row) -> Question | None:
-    turns: list[dict[str, Any]] = row.get("messages") or [{"role": "text"}]
-    system = turns[0]["content"] if turns[0]["role"] == "system" else ""
-    user = next((turn["content"] for turn in turns if turn["role"] == "user"), "").strip()
-    answer = next((turn["content"] for turn in turns if turn["role"] == "assistant"), "")
-    if not user or len(user) > 2_000 or len(system) > 4_000:
-        return None
-    return Question(prompt=user, system=system, expected=answer[:20_000])
+    """`count` canonical rows from number `start` (0-based) on; fewer where they are huge."""
+    if not dataset.rows_key:
+        return []
+    return [msgspec.json.decode(line) for line in some_lines(storage.ensure(dataset.rows_key), start, count)]
 
 
 def store_problem(session: Session, dataset_id: int, problem: dict[str, Any]) -> None:
@@ -207,6 +198,8 @@ def store_intake(session: Session, dataset_id: int, rows_key: str, payload: dict
     dataset.row_count = payload["rows"]
     dataset.problem_count = payload["problems"]
     dataset.stats = payload["stats"]
+    if version := payload.get("version"):
+        dataset.changes, dataset.size, dataset.sha256 = version["changes"], version["size"], version["sha256"]
     if not payload["rows"]:
         dataset.state, dataset.error = DatasetState.FAILED, payload["error"]
         return
@@ -232,6 +225,6 @@ def store_failure(session: Session, dataset_id: int, message: str) -> None:
 
 
 def names(session: Session, dataset_ids: Iterable[int]) -> dict[int, str]:
-    """id -> name, deleted ones too: a job's page still says what it was trained on. One query."""
-    query = sa.select(col(Dataset.id), col(Dataset.name)).where(col(Dataset.id).in_(set(dataset_ids)))
-    return {key: value for key, value in session.execute(query)}
+    """id -> title, deleted ones too: a job's page still says what it was trained on. One query."""
+    found = session.exec(select(Dataset).where(col(Dataset.id).in_(set(dataset_ids))))
+    return {dataset.id or 0: dataset.title for dataset in found}

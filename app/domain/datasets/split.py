@@ -20,6 +20,8 @@ class Split(BaseModel):
     seed: int = SEED
     #: Number of the data set whose rows are held out; 0: a fraction of the same one.
     dataset_id: int = 0
+    #: As the rows say themselves.
+    by_file: bool = False
 
 
 def validation_count(rows: int, fraction: float) -> int:

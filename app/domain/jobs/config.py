@@ -78,6 +78,9 @@ class TrainConfig(BaseModel):
     validation_dataset: int = Field(
         default=0, ge=0, le=2**31 - 1, description="number of a data set whose rows are held out instead; 0: none"
     )
+    split_by_file: bool = Field(
+        default=False, description="the rows' own split decides instead; those marked for testing are left out"
+    )
     eval_steps: int = Field(default=0, ge=0, le=100_000, description="0: ten times a run")
     save_steps: int = Field(default=0, ge=0, le=100_000, description="0: ten times a run")
     save_minutes: float = Field(default=15.0, ge=0, le=10_000, description="on the trainer's clock; 0: by steps alone")

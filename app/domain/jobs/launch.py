@@ -10,6 +10,7 @@ from sqlmodel import Session
 from app.core.live import Bells
 from app.core.settings import Settings
 from app.domain.datasets import service as datasets
+from app.domain.datasets import sides
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.datasets.split import Split, validation_count
 from app.domain.errors import ConflictError, DomainError, InvalidError
@@ -121,10 +122,24 @@ def _usable(session: Session, dataset_id: int, errors: dict[str, str]) -> Datase
 def _check_split(session: Session, dataset: Dataset, config: TrainConfig, errors: dict[str, str]) -> None:
     if dataset.row_count < 1:
         errors["dataset_id"] = "This data set has no rows."
+    elif config.split_by_file:
+        _check_sides(dataset, config, errors)
     elif config.validation_dataset:
         _check_held_out(session, dataset, config, errors)
     elif config.validation_split > 0 and validation_count(dataset.row_count, config.validation_split) == 0:
         errors["validation_split"] = "One row can't be split. Set the validation split to 0, or add rows."
+
+
+def _check_sides(dataset: Dataset, config: TrainConfig, errors: dict[str, str]) -> None:
+    found = sides.counts(dataset.stats)
+    if config.validation_dataset:
+        errors["validation_dataset"] = "Either the file says which rows are held out, or another data set does."
+    elif not found.get(sides.VALIDATION):
+        errors["validation_dataset"] = (
+            "No row of this data set says that it is held out: it needs a column `split` that says validation."
+        )
+    elif train_rows(dataset, config) < 1:
+        errors["validation_dataset"] = "All rows of this data set say that they are held out. None is left to train on."
 
 
 def _check_held_out(session: Session, dataset: Dataset, config: TrainConfig, errors: dict[str, str]) -> None:
@@ -140,13 +155,18 @@ def _check_held_out(session: Session, dataset: Dataset, config: TrainConfig, err
 
 def split_of(config: TrainConfig) -> Split:
     """Which rows are held out. With another data set's rows neither fraction nor seed matters."""
+    if config.split_by_file:
+        return Split(fraction=0, seed=0, by_file=True)
     if config.validation_dataset:
         return Split(fraction=0, seed=0, dataset_id=config.validation_dataset)
     return Split(fraction=config.validation_split, seed=config.seed)
 
 
 def train_rows(dataset: Dataset, config: TrainConfig) -> int:
-    """Rows left for training after the split."""
+    """Rows left for training after the split. Those that name no side are trained on."""
+    if config.split_by_file:
+        found = sides.counts(dataset.stats)
+        return dataset.row_count - found.get(sides.VALIDATION, 0) - found.get(sides.TEST, 0)
     if config.validation_dataset:
         return dataset.row_count
     return dataset.row_count - validation_count(dataset.row_count, config.validation_split)

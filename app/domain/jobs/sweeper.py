@@ -165,7 +165,10 @@ class Sweeper:
         return sa.select(col(Job.id)).where(gone, sa.or_(col(Job.kind) != JobKind.TRAIN, ~writing)).limit(20)
 
     def _forget(self, dataset: Dataset) -> None:
-        self._ctx.storage.delete(dataset.source_key)
+        with self._ctx.db.session() as session:
+            shared = datasets.shares_source(session, dataset)
+        if not shared:
+            self._ctx.storage.delete(dataset.source_key)
         with self._ctx.db.session(write=True) as session:
             datasets.forget_source(session, dataset.id or 0)
 

@@ -88,7 +88,7 @@ def usage(ctx: Context, session: Session) -> Usage:
     runs, cache = walked(ctx.storage.path("runs")), walked(ctx.settings.model_cache)
     about = _subjects(session)
     trainings = _trainings(session)
-    datasets = {row.id or 0: DatasetSpace(row.id or 0, row.name, row.size) for row in session.exec(_DATASETS)}
+    datasets = {row.id or 0: _set(row) for row in session.exec(_DATASETS)}
     for name, size in runs.sizes.items():
         kind, subject = about.get(int(name) if name.isdecimal() else 0, ("", 0))
         if kind == JobKind.TRAIN or kind in (JobKind.EXPORT, JobKind.PUSH):
@@ -108,6 +108,11 @@ def usage(ctx: Context, session: Session) -> Usage:
         disk=disk.total,
         whole=runs.whole and cache.whole,
     )
+
+
+def _set(row: Dataset) -> DatasetSpace:
+    """A large version has no file beside what its job wrote."""
+    return DatasetSpace(row.id or 0, row.title, row.size if row.source_key else 0)
 
 
 _DATASETS = select(Dataset).where(col(Dataset.deleted_at).is_(None))

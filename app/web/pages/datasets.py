@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from app.core.context import Context
 from app.core.storage import StorageError
 from app.domain.datasets import audits as asked
-from app.domain.datasets import service
+from app.domain.datasets import service, versions
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.datasets.refusals import FormatError
 from app.domain.errors import DomainError, InvalidError, NoSpaceError, TooLargeError
@@ -32,6 +32,7 @@ from app.web.render import translate as _
 from app.web.views.audits import audit_view
 from app.web.views.datasets import DatasetView, dataset_view, first_look, problem_view, row_view
 from app.web.views.owners import owner_words
+from app.web.views.versions import version_lines
 
 router = APIRouter()
 #: Bytes left free on the disk after an upload: room for the canonical rows comes on top.
@@ -50,9 +51,10 @@ def list_page(request: Request, session: SessionDep) -> Response:
 
 
 def dataset_views(session: Session) -> list[DatasetView]:
-    """All data sets with the newest check of each, for any list: two queries, however many there are."""
+    """All data sets, each in its newest version with its newest check: two queries, however many there are."""
     intakes = {job.subject_id: job for job in reversed(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=500))}
-    return [dataset_view(dataset, intakes.get(dataset.id or 0)) for dataset in service.list_datasets(session)]
+    newest, _earlier = versions.newest_first(service.list_datasets(session))
+    return [dataset_view(dataset, intakes.get(dataset.id or 0)) for dataset in newest]
 
 
 @router.get("/datasets/new")
@@ -188,17 +190,20 @@ def _detail(session: Session, ctx: Context, dataset: Dataset, row: int) -> dict[
     dataset_id = dataset.id or 0
     intake = next(iter(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), subject_id=dataset_id, limit=1)), None)
     audits = asked.list_audits(session, dataset)
-    uses = jobs.list_jobs(session, kinds=(JobKind.TRAIN,), subject_id=dataset_id, limit=10)
+    uses = service.trainings(session, dataset_id)
+    uploaded = versions.file_of(session, dataset)
     rows = service.preview_rows(ctx.storage, dataset, row, ROWS_A_PAGE)
     return {
         "dataset": dataset_view(dataset, intake),
-        "look": first_look(ctx.storage, dataset) if not dataset.rows_key else None,
+        "look": first_look(ctx.storage, dataset) if not dataset.rows_key and dataset.source_key else None,
+        "lineage": version_lines(session, dataset),
         "rows": [row_view(number, canonical) for number, canonical in enumerate(rows, start=row)],
         "row_start": row,
         "rows_a_page": ROWS_A_PAGE,
         "audits": [audit_view(job) for job in audits],
         "audit_models": [(o.model.hub_id, o.model.title, False) for o in offered(ctx.settings) if not o.why_not],
         "uses": uses,
+        "uploaded": uploaded,
     }
 
 
@@ -250,8 +255,13 @@ def audit(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id
 
 
 @router.post("/datasets/{dataset_id}/delete")
-def delete(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id) -> Response:
-    """Forget the data set."""
-    name = service.get_dataset(session, dataset_id).name
-    service.delete_dataset(session, ctx.bells, dataset_id)
-    return see_other(request, "/datasets", _("“%(name)s” was deleted.", name=name))
+def delete(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: Id, form: FormDep) -> Response:
+    """Forget the data set: this version, or all of them. One that a job uses keeps them all."""
+    dataset = service.get_dataset(session, dataset_id)
+    found = service.family(session, dataset)
+    gone = found if text(form, "what") == "all" else [dataset]
+    left = [each for each in found if each not in gone]
+    for each in sorted(gone, key=lambda each: -each.version):
+        service.delete_dataset(session, ctx.bells, each.id or 0)
+    said = _("“%(name)s” was deleted.", name=dataset.name if not left else dataset.title)
+    return see_other(request, f"/datasets/{left[0].id}" if left else "/datasets", said)

@@ -14,6 +14,7 @@ from app.domain.datasets import rereading, service
 from app.domain.datasets.models import Dataset, DatasetProblem
 from app.domain.errors import InvalidError
 from app.web.deps import ContextDep, FormDep, Id, SessionDep
+from app.web.downloads import disposition
 from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.mappings import MappingForm, current, format_options, typed
@@ -52,20 +53,20 @@ def choose(request: Request, session: SessionDep, ctx: ContextDep, dataset_id: I
     form = typed(fields, _current(session, ctx, dataset))
     try:
         kind = rereading.checked_format(form.kind)
-        rereading.read_again(session, ctx.bells, dataset_id, kind, form.mapping, form.pairs)
+        job = rereading.read_again(session, ctx.bells, dataset_id, kind, form.mapping, form.pairs)
     except InvalidError as exc:
         form.errors[exc.field or "format"] = exc.message
         return _form(request, dataset, form, exc.status)
-    return see_other(request, f"/datasets/{dataset_id}", _("The file is read again."))
+    return see_other(request, f"/datasets/{job.subject_id}", _("The file is read again."))
 
 
 @router.get("/problems.csv")
 def problems_csv(session: SessionDep, dataset_id: Id) -> Response:
     """The problems that are kept, as a table for a spreadsheet."""
-    service.get_dataset(session, dataset_id)
+    name = service.get_dataset(session, dataset_id).name
     found = service.problems(session, dataset_id, limit=100_000)
-    disposition = f'attachment; filename="problems-{dataset_id}.csv"'
-    return StreamingResponse(_rows(found), media_type="text/csv", headers={"content-disposition": disposition})
+    headers = {"content-disposition": disposition(f"problems of {name}.csv")}
+    return StreamingResponse(_rows(found), media_type="text/csv", headers=headers)
 
 
 def _rows(found: list[DatasetProblem]) -> Iterator[str]:

@@ -10,12 +10,15 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from app.core.context import Context
-from app.domain.datasets import audits
+from app.domain.datasets import audits, sides
 from app.domain.datasets import service as datasets
+from app.domain.datasets.held_out import propose_questions
 from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.datasets.split import Split
+from app.domain.datasets.versions import newest_first
 from app.domain.errors import InvalidError
 from app.domain.jobs import service as jobs
-from app.domain.jobs.config import TrainConfig
+from app.domain.jobs.config import Question, TrainConfig
 from app.domain.jobs.launch import launch_training, split_of
 from app.domain.jobs.models import Job
 from app.domain.models.catalogue import check_model, check_revision, offered
@@ -25,7 +28,7 @@ from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.actions import priorities
 from app.web.views.audits import AuditView, audit_view
-from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_NAME, HELD_OUT, SPLIT, defaults, written
+from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_FILE, BY_NAME, HELD_OUT, SPLIT, defaults, written
 from app.web.views.job_form import SHOWN_QUESTIONS, JobForm, put_questions, read_form, to_config, typed_questions
 from app.web.views.outlook import outlook
 from app.web.views.rescue import rescue
@@ -54,7 +57,7 @@ def new_page(
         form.adapter_of = further
     if less and (gentler := rescue(session, ctx.settings, jobs.get_job(session, less))):
         form = _filled(form, gentler.config.model_dump(mode="json"))
-    ready = [row for row in datasets.list_datasets(session) if row.state == DatasetState.READY]
+    ready = [row for row in _offered(session) if row.state == DatasetState.READY]
     wanted = dataset or form.number
     chosen = next((row for row in ready if row.id == wanted), ready[0] if ready and not wanted else None)
     if chosen is None and wanted:  # another one must not slip in
@@ -63,8 +66,10 @@ def new_page(
     if chosen is not None:
         form.dataset_id = str(chosen.id)
         form.name = form.name or chosen.name
+        if not copied and sides.counts(chosen.stats).get(sides.VALIDATION):
+            form.values["validation_dataset"] = BY_FILE
         if not copied:
-            put_questions(form, datasets.propose_questions(ctx.storage, chosen, count=SHOWN_QUESTIONS))
+            put_questions(form, _proposed(session, ctx, chosen, form))
     if not form.values["base_model"]:
         form.values["base_model"] = next(
             (offer.model.hub_id for offer in offered(ctx.settings) if not offer.why_not), ""
@@ -86,12 +91,14 @@ def _filled(form: JobForm, config: dict[str, Any]) -> JobForm:
             values[name] = (
                 tuple(value) if isinstance(value, list) else value if isinstance(value, bool) else written(name, value)
             )
+    if values.pop("split_by_file"):
+        values["validation_dataset"] = BY_FILE
     questions = list(config.get("questions", []))
     return JobForm(form.dataset_id, form.name, values, questions, adapter_of=int(config.get("adapter_of", 0)))
 
 
 def _show(request: Request, session: Session, ctx: Context, form: JobForm, status_code: int = 200) -> Response:
-    rows = datasets.list_datasets(session)
+    rows = _offered(session)
     return page(
         request,
         "jobs/new.html",
@@ -112,9 +119,16 @@ def _show(request: Request, session: Session, ctx: Context, form: JobForm, statu
     )
 
 
+def _offered(session: Session) -> list[Dataset]:
+    """The newest version of each data set first, then the earlier ones."""
+    newest, earlier = newest_first(datasets.list_datasets(session))
+    return newest + earlier
+
+
 def _held_out_choices(rows: list[Dataset]) -> list[tuple[str, str]]:
-    ready = [(str(row.id), row.name) for row in rows if row.state == DatasetState.READY]
-    return [("0", _("A share of the rows")), *ready]
+    ready = [row for row in rows if row.state == DatasetState.READY]
+    said = [(BY_FILE, _("As the file says"))] if any(sides.counts(row.stats) for row in ready) else []
+    return [("0", _("A share of the rows")), *said, *((str(row.id), row.title) for row in ready)]
 
 
 def _goes_on_from(session: Session, form: JobForm) -> str:
@@ -175,9 +189,17 @@ def questions(request: Request, session: SessionDep, ctx: ContextDep, fields: Fo
     form = read_form(fields)
     dataset = datasets.get_dataset(session, form.number)
     typed = typed_questions(fields)
-    put_questions(form, datasets.propose_questions(ctx.storage, dataset, count=SHOWN_QUESTIONS))
+    put_questions(form, _proposed(session, ctx, dataset, form))
     form.questions = [*typed, *form.questions][: max(SHOWN_QUESTIONS, len(typed))]
     return page(request, "jobs/_questions.html", form=form, shown_questions=SHOWN_QUESTIONS)
+
+
+def _proposed(session: Session, ctx: Context, dataset: Dataset, form: JobForm) -> list[Question]:
+    """From the rows that the job would hold out as the form stands; as by default where it is wrong still."""
+    config = to_config(replace(form, values=form.values | {"base_model": "any/model"}, errors={}, questions=[]))
+    split = split_of(config) if config else Split()
+    held_out = datasets.get_dataset(session, split.dataset_id) if split.dataset_id else None
+    return propose_questions(ctx.storage, dataset, split, held_out, SHOWN_QUESTIONS)
 
 
 def _panel(session: Session, ctx: Context, form: JobForm, *, start: bool) -> dict[str, Any]:

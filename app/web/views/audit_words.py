@@ -114,7 +114,7 @@ def _secret(found: SecretFinding) -> str:
     kind, rows = kind_of_secret(found.kind), translate_many("%(n)s row", "%(n)s rows", found.rows)
     if found.kind in {"private_key", "api_key"}:
         said = _(
-            "What looks like %(kind)s stands in %(rows)s. Revoke them, and upload the file without.",
+            "What looks like %(kind)s stands in %(rows)s. Revoke them, and take them out of the rows.",
             kind=kind,
             rows=rows,
         )
@@ -123,7 +123,8 @@ def _secret(found: SecretFinding) -> str:
     return said[:1].upper() + said[1:]
 
 
-def _roles(found: RoleFinding) -> str:
+def order_words(found: RoleFinding) -> str:
+    """What is odd about the order of their turns."""
     words = {
         "system_late": _("have a system message after the beginning; many models never see one there"),
         "starts_with_answer": _("begin with an answer that nobody asked for"),
@@ -131,7 +132,11 @@ def _roles(found: RoleFinding) -> str:
         "two_answers": _("have two answers in a row; join them"),
         "ends_with_question": _("end with a question; what comes after the last answer is not learned from"),
     }
-    said = words.get(found.code, found.code)
+    return words.get(found.code, found.code)
+
+
+def _roles(found: RoleFinding) -> str:
+    said = order_words(found)
     return _("Rows that %(what)s: %(n)s, the first is row %(row)s.", what=said, n=found.rows, row=found.first_row)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.domain.jobs.models import Job
 from app.domain.jobs.states import FINAL, JobState
 from app.web import filters
 from app.web.render import translate as _
-from app.web.views.audit_words import kind_of_secret, warnings_of
+from app.web.views.audit_words import kind_of_secret, order_words, warnings_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class AuditView:
     base_model: str
     report: AuditReport | None
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def revision(self) -> str:
+        return str(self.job.config.get("revision", ""))
 
     @property
     def is_running(self) -> bool:
@@ -68,9 +73,12 @@ class AuditView:
             (_("System prompts"), _systems(report)),
             (_("Rows that are nearly the same"), _copies(report)),
             (_("Where the secrets are"), _secrets(report)),
+            (_("Turns out of order"), _orders(report)),
             (_("Rows left out, by reason"), [(code, filters.number(n)) for code, n in report.problem_counts.items()]),
+            (_("Rows left out"), _left_out(report)),
         ]
-        return [{"title": title, "items": _items(items)} for title, items in found if items]
+        rows = f"/datasets/{self.job.subject_id}/rows/"
+        return [{"title": title, "items": _items(items, rows)} for title, items in found if items]
 
     @property
     def bars(self) -> list[dict[str, Any]]:
@@ -97,11 +105,30 @@ def audit_view(job: Job, max_seq_length: int = 0) -> AuditView:
 
 #: Lengths whose cost is told, besides the one that is asked for and the one proposed.
 _LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
-Facts = list[tuple[str, str]]
+#: Label and value; and the number of a row that the label leads to.
+Fact = tuple[str, str] | tuple[str, str, int]
+Facts = Sequence[Fact]
+_SHOWN_ROWS, _SHOWN_WORDS = 10, 160
 
 
-def _items(facts: Facts) -> list[dict[str, str]]:
-    return [{"label": label, "value": value} for label, value in facts]
+def _items(facts: Facts, rows: str = "") -> list[dict[str, str]]:
+    """`rows`: address below which the rows lie."""
+    return [
+        {"label": fact[0], "value": fact[1]} | ({"href": f"{rows}{fact[2]}"} if len(fact) == 3 else {})
+        for fact in facts
+    ]
+
+
+def _row(number: int, value: str) -> Fact:
+    return _("Row %(n)s", n=filters.number(number)), value, number
+
+
+def _orders(report: AuditReport) -> Facts:
+    return [_row(each.first_row, order_words(each)) for each in report.roles]
+
+
+def _left_out(report: AuditReport) -> Facts:
+    return [_row(each.row, each.message[:_SHOWN_WORDS]) for each in report.problems[:_SHOWN_ROWS]]
 
 
 def _tokens(count: int) -> str:
@@ -137,12 +164,12 @@ def _systems(report: AuditReport) -> Facts:
 
 
 def _copies(report: AuditReport) -> Facts:
-    return [(_("Row %(n)s", n=pair.row), _("like row %(n)s", n=pair.like)) for pair in report.copies.examples]
+    return [_row(pair.row, _("like row %(n)s", n=pair.like)) for pair in report.copies.examples]
 
 
 def _secrets(report: AuditReport) -> Facts:
     return [
-        (_("Row %(n)s", n=example.row), f"{kind_of_secret(each.kind)}: {example.masked}")
+        _row(example.row, f"{kind_of_secret(each.kind)}: {example.masked}")
         for each in report.secrets
         for example in each.examples
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.core.storage import LocalStorage
+from app.domain.datasets import sides
 from app.domain.datasets.formats import NOT_TRAINED, Row, RowError, convert, detect, merged
 from app.domain.datasets.models import Dataset, DatasetProblem, DatasetState
 from app.domain.datasets.refusals import FormatError
@@ -55,6 +56,13 @@ class DatasetView:
         return self.row.state == DatasetState.FAILED and bool(self.intake and self.intake.result)
 
     @property
+    def sides(self) -> str:
+        """What the rows themselves say of where they belong."""
+        found = sides.counts(self.row.stats)
+        said = {name: filters.number(found.get(name, 0)) for name in sides.SIDES}
+        return _("The rows say: %(train)s train, %(validation)s validate, %(test)s test.", **said) if found else ""
+
+    @property
     def placeholders(self) -> str:
         """Names in double braces that stand in the rows."""
         return ", ".join(self.row.stats.get("placeholders", {}))
@@ -89,6 +97,8 @@ def dataset_view(dataset: Dataset, intake: Job | None = None) -> DatasetView:
 
 
 def _sentence(dataset: Dataset) -> str:
+    if dataset.state == DatasetState.CHECKING and not dataset.is_read_from_file:
+        return _("The rows of this version are being written.")
     if dataset.state == DatasetState.CHECKING:
         return _("Every line of %(file)s is being read and checked.", file=dataset.filename)
     if dataset.state == DatasetState.FAILED:

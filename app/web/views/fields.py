@@ -45,7 +45,11 @@ SPLIT = FieldSpec(
     "Rows the model never trains on, so that the validation loss tells learning from memorising.",
     unit="%",
 )
-_HELD_OUT_HELP = "A share of the rows, so that no copy of a row is on both sides; or another data set."
+_HELD_OUT_HELP = (
+    "A share of the rows, so that no copy is on both sides; what the file itself says; or another data set."
+)
+#: Chosen among the held-out rows: the rows say it themselves.
+BY_FILE = "file"
 HELD_OUT = FieldSpec("validation_dataset", "Held-out rows", _HELD_OUT_HELP, kind="dataset")
 ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
     (
@@ -215,6 +219,7 @@ ADVANCED: tuple[tuple[str, tuple[FieldSpec, ...]], ...] = (
     ),
 )
 BY_NAME = {f.name: f for f in (*BASIC, SPLIT, HELD_OUT, *(f for _, group in ADVANCED for f in group))}
+BY_NAME["split_by_file"] = FieldSpec("split_by_file", "Split as the file says", "", kind="dataset")
 BY_NAME["base_model"] = FieldSpec("base_model", "Base model", "")
 ADVANCED_NAMES = frozenset(f.name for _, group in ADVANCED for f in group)
 

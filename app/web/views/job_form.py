@@ -13,7 +13,7 @@ from starlette.datastructures import FormData
 from app.domain.jobs.config import MAX_QUESTIONS, Question, TrainConfig
 from app.web.deps import text
 from app.web.render import translate as _
-from app.web.views.fields import BY_NAME, PERCENT, defaults
+from app.web.views.fields import BY_FILE, BY_NAME, PERCENT, defaults
 
 #: Questions shown without asking for more.
 SHOWN_QUESTIONS = 4
@@ -106,6 +106,8 @@ def to_config(form: JobForm) -> TrainConfig | None:
     for name, spec in TrainConfig.model_fields.items():
         if spec.annotation is float and isinstance(raw.get(name), str):
             raw[name] = raw[name].replace(",", ".")  # as half of the world writes it
+    if raw.get("validation_dataset") == BY_FILE:
+        raw |= {"validation_dataset": 0, "split_by_file": True}
     raw["questions"] = tuple(form.questions)
     raw["adapter_of"] = form.adapter_of
     try:

@@ -90,6 +90,7 @@ def _part_label(name: str, needed: bool) -> str:  # noqa: FBT001 - one of two wo
         "input": _("Input"), "output": _("Answer"), "reasoning": _("Reasoning"), "history": _("Earlier turns"),
         "prompt": _("Prompt"), "completion": _("Completion"), "question": _("Question"), "answer": _("Answer"),
         "text": _("Text"), "chosen": _("Chosen answer"), "rejected": _("Rejected answer"), "label": _("Mark"),
+        "split": _("Train or validation"),
     }  # fmt: skip
     return words[name] if needed else _("%(part)s (optional)", part=words[name])
 

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from app.core.settings import Settings
 from app.core.storage import LocalStorage
+from app.domain.datasets import sides
 from app.domain.datasets.audit import AuditReport
 from app.domain.datasets.models import Dataset
 from app.domain.errors import NoSpaceError
@@ -59,7 +60,14 @@ def outlook(
     """Everything that can be said before a training library is loaded."""
     found = Outlook()
     training = train_rows(dataset, config)
+    marked = sides.counts(dataset.stats)
     held = _held_out(session, config) if config.validation_dataset else dataset.row_count - training
+    if config.split_by_file:
+        held = marked.get(sides.VALIDATION, 0)
+    elif marked.get(sides.VALIDATION) or marked.get(sides.TEST):
+        found.warnings.append(
+            _("The rows themselves say which are held out. Choose “As the file says”, or they are trained on.")
+        )
     rows = _("%(a)s train, %(b)s validate", a=filters.number(training), b=filters.number(held))
     found.items.append(_item(_("Rows"), rows))
     report = audit.report if audit else None
