@@ -40,8 +40,10 @@ from app.web.pages import (
     sign_in,
     storage,
     trail,
+    uploads,
     workers,
 )
+from app.web.parts import Digests
 from app.web.statics import Compress, Static
 
 
@@ -75,6 +77,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         dependencies=[Depends(authorize, scope="function")],
     )
     app.state.ctx, app.state.hub, app.state.limits = ctx, Hub(ctx), Limits(ctx.settings.limits)
+    app.state.digests = Digests()
     for room in (
         health,
         metrics,
@@ -82,6 +85,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         account,
         stream,
         home,
+        uploads,
         dataset_rows,
         datasets,
         mapping,

@@ -53,6 +53,9 @@ class WebSettings(BaseModel):
     sign_in_days: int = Field(default=30, ge=1, le=365, description="Days after which everybody signs in again.")
     idle_days: int = Field(default=7, ge=1, le=365, description="Days without use after which a browser is signed out.")
     max_upload_bytes: int = Field(default=10 * 1024**3, description="Largest upload accepted, in bytes.")
+    upload_hours: int = Field(
+        default=48, ge=1, description="Hours after which an upload that nobody went on with is removed."
+    )
     patience_seconds: float = Field(default=30.0, gt=0, description="A request that stands still so long is dropped.")
     stream_seconds: int = Field(default=600, description="Longest life of one live stream, in seconds.")
 
@@ -65,6 +68,7 @@ class LimitSettings(BaseModel):
     )
     streams: int = Field(default=50, ge=0, description="Live pages of one person, per web process.")
     live_jobs: int = Field(default=500, ge=0, description="Jobs of one person that wait or run.")
+    uploads: int = Field(default=10, ge=0, description="Unfinished uploads of one person.")
     rows: int = Field(default=20_000_000, ge=0, description="Rows of a data set.")
     unpacked_gb: int = Field(default=100, ge=0, description="Gigabytes that a packed data set may unpack to.")
 

@@ -29,12 +29,16 @@ PATIENCE = 1.0
 class Site:
     """A running web process over one of everything."""
 
-    def __init__(self, ctx: Context, world: seeding.World, log: Path) -> None:
-        self.ctx, self.world = ctx, world
+    def __init__(self, ctx: Context, world: seeding.World, log: Path, most: int = 20_000_000) -> None:
+        self.ctx, self.world, self._most = ctx, world, most
         self.port = free_port("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
-        with log.open("wb") as file:
+        self.start()
+
+    def start(self) -> None:
+        """At first, and when it was killed."""
+        with self._log.open("ab") as file:
             command = [sys.executable, "-P", "-m", "app.serve"]
             self.process = subprocess.Popen(command, env=self._env(), stdout=file, stderr=file)
 
@@ -44,7 +48,7 @@ class Site:
             "TUNEDECK_DATA_DIR": str(self.ctx.settings.root),
             "TUNEDECK_DATABASE_URL": self.ctx.settings.database_url,
             "TUNEDECK_WEB__PORT": str(self.port),
-            "TUNEDECK_WEB__MAX_UPLOAD_BYTES": "20000000",
+            "TUNEDECK_WEB__MAX_UPLOAD_BYTES": str(self._most),
             "TUNEDECK_WEB__PATIENCE_SECONDS": str(PATIENCE),
             "TUNEDECK_HUB__OFFLINE": "true",
         }
@@ -105,8 +109,8 @@ def status_of(answer: bytes) -> int:
 
 
 @contextmanager
-def running(folder: Path, database_url: str = "") -> Iterator[Site]:
-    """A site in `folder`, gone afterwards."""
+def running(folder: Path, database_url: str = "", most: int = 20_000_000) -> Iterator[Site]:
+    """A site in `folder`, gone afterwards; `most`: bytes of an upload."""
     settings = Settings.model_validate(
         {"data_dir": folder / "data", "database_url": database_url, "hub": {"offline": True}}
     )
@@ -119,7 +123,7 @@ def running(folder: Path, database_url: str = "") -> Iterator[Site]:
     with ctx.db.session(write=True) as session:
         card = {"index": 0, "name": "GPU", "total": 24 * 10**9, "used": 10**9, "load": 3.5, "capability": "8.6"}
         session.add(Worker(name="w", queue="gpu", host="h", pid=1, facts={"gpus": [card], "labels": ["lab"]}))
-    site = Site(ctx, world, folder / "web.log")
+    site = Site(ctx, world, folder / "web.log", most)
     try:
         site.wait()
         yield site

@@ -25,6 +25,7 @@ NAMES = {
     "target_modules": "below",
     "file": "test_uploads",
     "pasted": "test_uploads: the same bytes, in a field",
+    "filename": "test_uploads",
     "model": "tests/models/test_names.py",
     "commit": "tests/models/test_names.py",
     "next": "open redirects: tests/people/test_signing_in.py",
@@ -33,7 +34,7 @@ NAMES = {
 MAILS = {"recipients", "sender"}
 IDS = {
     "adapter_of", "artifact_id", "before", "browser_id", "dataset", "dataset_id", "further", "job_id", "less", "like",
-    "message_id", "token_id", "user_id", "validation_dataset", "who",
+    "message_id", "token_id", "upload_id", "user_id", "validation_dataset", "who",
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
@@ -52,7 +53,7 @@ CHOICES = {
     "where",
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
-    "length", "number",
+    "length", "number", "size", "modified",
     "code", "format", "part", "was",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
