@@ -135,7 +135,37 @@ class HubSettings(BaseModel):
         description="Users and organisations of the Hub to whose repositories members may push with the stored token; "
         "administrators to any. Empty: administrators alone. Counts where there are accounts.",
     )
+    members_fetch_from: list[str] = Field(
+        default=[],
+        description="Users and organisations of the Hub whose data sets members fetch with the stored token; "
+        "administrators anybody's. From others they fetch what is public. Counts where there are accounts.",
+    )
     disable_xet: bool = Field(default=False, description="Use plain HTTP uploads; needed by most self-hosted hubs.")
+
+
+def _checked_networks(value: list[str]) -> list[str]:
+    for network in value:
+        ipaddress.ip_network(network, strict=False)
+    return value
+
+
+class SourceSettings(BaseModel):
+    """Addresses from which data sets are fetched, beside the Hub."""
+
+    url_hosts: list[str] = Field(
+        default=[],
+        description="Hosts from which a file may be fetched by its address, such as data.example.org or *.example.org; "
+        "`*`: any public one. Empty: none.",
+    )
+    allowed_networks: list[str] = Field(
+        default=[], description="Networks that are not public and yet may be called for it, such as 10.1.2.0/24."
+    )
+    url_seconds: float = Field(default=3600.0, gt=0, description="Longest time that a file from an address may take.")
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        return _checked_networks(value)
 
 
 class NotifySettings(BaseModel):
@@ -149,9 +179,7 @@ class NotifySettings(BaseModel):
     @field_validator("allowed_networks")
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
-        for network in value:
-            ipaddress.ip_network(network, strict=False)
-        return value
+        return _checked_networks(value)
 
 
 class LogSettings(BaseModel):
@@ -198,6 +226,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     models: ModelSettings = ModelSettings()
     hub: HubSettings = HubSettings()
+    sources: SourceSettings = SourceSettings()
     notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 

@@ -1,4 +1,4 @@
-"""uploads come in parts and go on where they were.
+"""uploads come in parts and go on where they were; a data set says where it was fetched from.
 
 Revision ID: 0009
 Revises: 0007
@@ -38,10 +38,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("mark", name=op.f("uq_upload_mark")),
         sqlite_autoincrement=True,
     )
+    # Not by batch: that would make the table anew, and dropping the old one would take its children along.
+    op.add_column("dataset", sa.Column("origin", sa.JSON(), server_default="{}", nullable=False))
     op.create_index(op.f("ix_upload_owner_id"), "upload", ["owner_id"])
     op.create_index(op.f("ix_upload_updated_at"), "upload", ["updated_at"])
 
 
 def downgrade() -> None:
     """Back."""
+    op.drop_column("dataset", "origin")
     op.drop_table("upload")

@@ -26,6 +26,8 @@ NAMES = {
     "file": "test_uploads",
     "pasted": "test_uploads: the same bytes, in a field",
     "filename": "test_uploads",
+    "split": "below; compared with names that the Hub gives",
+    "source_url": "test_sources: it is called by a worker, and only where the settings name its host",
     "model": "tests/models/test_names.py",
     "commit": "tests/models/test_names.py",
     "next": "open redirects: tests/people/test_signing_in.py",
@@ -62,6 +64,7 @@ OPERATORS = {
     "web.host", "web.allowed_hosts", "web.public_url", "models.cache_dir", "models.local_roots", "models.llama_cpp_dir",
     "models.converter_dir", "hub.endpoint", "notify.allowed_networks", "data_dir", "database_url", "redis_url",
     "storage_url", "s3_endpoint",
+    "sources.url_hosts", "sources.allowed_networks", "sources.url_seconds",
     "worker.fence_network",  # a switch
 }  # fmt: skip
 _REFS = ("dataset", "like", "less", "further")

@@ -168,6 +168,7 @@ class Sweeper:
 
     def _forget(self, dataset: Dataset) -> None:
         self._ctx.storage.delete(dataset.source_key)
+        self._ctx.storage.discard(dataset.source_key + ".part")  # of a fetch that did not end
         with self._ctx.db.session(write=True) as session:
             datasets.forget_source(session, dataset.id or 0)
 

@@ -17,10 +17,8 @@ from app.domain.errors import DomainError, InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
 from app.domain.models.catalogue import check_model, offered
-from app.domain.uploads import service as uploads
 from app.web.arrivals import Arrived, check_room, check_size, keep
 from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, get_context, text
-from app.web.doors import session_of
 from app.web.errors import wants_json
 from app.web.incoming import Received, receive
 from app.web.refusals import as_json
@@ -29,6 +27,7 @@ from app.web.render import translate as _
 from app.web.views.audits import audit_view
 from app.web.views.datasets import DatasetView, dataset_view, first_look, problem_view, row_view
 from app.web.views.owners import owner_words
+from app.web.views.sources import new_page
 
 router = APIRouter()
 #: What the form around a file may weigh.
@@ -51,16 +50,9 @@ def dataset_views(session: Session) -> list[DatasetView]:
 
 
 @router.get("/datasets/new")
-def new_page(request: Request, ctx: ContextDep) -> Response:
-    """The upload form."""
-    return _form(request, ctx)
-
-
-def _form(request: Request, ctx: Context, error: str = "", status_code: int = 200) -> Response:
-    most = ctx.settings.web.max_upload_bytes
-    with session_of(request) as session:
-        parts = uploads.unfinished(session)
-    return page(request, "datasets/new.html", status_code=status_code, error=error, max_bytes=most, unfinished=parts)
+def upload_page(request: Request, ctx: ContextDep) -> Response:
+    """All the ways in."""
+    return new_page(request, ctx)
 
 
 @router.post("/datasets")
@@ -89,7 +81,7 @@ def _keep(request: Request, ctx: Context, received: Received) -> Arrived:
 def _refuse(request: Request, ctx: Context, exc: DomainError) -> Response:
     if wants_json(request):
         return as_json(exc.status, exc.message, exc.field)
-    return _form(request, ctx, exc.message, exc.status)
+    return new_page(request, ctx, {"file": exc.message}, status_code=exc.status)
 
 
 @router.get("/datasets/{dataset_id}")
