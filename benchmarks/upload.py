@@ -1,5 +1,7 @@
 """Upload of one large file to a real web process, in parts and in one form: megabytes a second, and its memory.
 
+`preview`: from the last byte to the page that shows the first rows.
+
 Beside it the floor: the same bytes written to a file and hashed in this process.
 """
 
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -30,7 +32,8 @@ _BOUNDARY = "b0undary"
 
 def _piece(seed: int) -> bytes:
     """A megabyte of rows that are no other's."""
-    row = json.dumps({"messages": [{"role": "user", "content": f"{seed} " + "why " * 50}]}).encode() + b"\n"
+    turns = [{"role": "user", "content": f"{seed} " + "why " * 50}, {"role": "assistant", "content": "Because."}]
+    row = json.dumps({"messages": turns}).encode() + b"\n"
     return (row * (1_000_000 // len(row) + 1))[: 1_000_000 - 1] + b"\n"
 
 
@@ -72,21 +75,30 @@ class _Server:
 
     def call(self, method: str, path: str, body: object = None, **headers: str) -> dict[str, object]:
         """The JSON that is answered."""
+        said = self._ask(method, path, body, _JSON | headers)
+        return dict(json.loads(said)) if said.startswith(b"{") else {}
+
+    def page(self, path: str) -> bytes:
+        """As a browser gets it."""
+        return self._ask("GET", path, None, {"accept": "text/html"})
+
+    def _ask(self, method: str, path: str, body: object, headers: dict[str, str]) -> bytes:
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        link.request(method, path, body, headers=_JSON | headers)  # type: ignore[arg-type]  # bytes or an iterator
+        link.request(method, path, body, headers=headers)  # type: ignore[arg-type]  # bytes or an iterator
         answer = link.getresponse()
         said = answer.read()
         link.close()
         if answer.status >= http.client.BAD_REQUEST:
             raise RuntimeError(f"{path}: {answer.status} {said!r}")
-        return dict(json.loads(said)) if said.startswith(b"{") else {}
+        return said
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
 
 
-def _in_parts(server: _Server) -> None:
+def _in_parts(server: _Server) -> float:
+    """Seconds from the last byte to the page with its first rows."""
     size = MEGABYTES * 1_000_000
     form = urlencode({"filename": "parts.jsonl", "size": size, "modified": 1})
     kind = {"content-type": "application/x-www-form-urlencoded"}
@@ -94,10 +106,21 @@ def _in_parts(server: _Server) -> None:
     for first in range(0, MEGABYTES, PART >> 20):
         pieces = b"".join(_piece(number) for number in range(first, min(MEGABYTES, first + (PART >> 20))))
         server.call("PATCH", f"{here}?offset={first * 1_000_000}", pieces)
-    server.call("POST", f"{here}/finish")
+    return _seconds_to_page(server, lambda: server.call("POST", f"{here}/finish"))
 
 
-def _in_one_form(server: _Server) -> None:
+def _seconds_to_page(server: _Server, last: Callable[[], dict[str, object]]) -> float:
+    begun = time.perf_counter()
+    page = server.page(str(last()["location"]))
+    if b"Because." not in page:
+        raise RuntimeError("The page shows no row.")
+    return time.perf_counter() - begun
+
+
+def _in_one_form(server: _Server) -> float:
+    """Likewise."""
+    whole: list[float] = []
+
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="one.jsonl"\r\n\r\n'.encode()
     tail = f"\r\n--{_BOUNDARY}--\r\n".encode()
 
@@ -105,17 +128,20 @@ def _in_one_form(server: _Server) -> None:
         yield head
         for number in range(1, MEGABYTES + 1):
             yield _piece(number)
+        whole.append(time.perf_counter())
         yield tail
 
     length = str(len(head) + MEGABYTES * 1_000_000 + len(tail))
     kind = f"multipart/form-data; boundary={_BOUNDARY}"
-    server.call("POST", "/datasets", body(), **{"content-type": kind, "content-length": length})
+    made = server.call("POST", "/datasets", body(), **{"content-type": kind, "content-length": length})
+    server.page(str(made["location"]))
+    return time.perf_counter() - whole[0]
 
 
 def main() -> None:
     """Print the table."""
     print(f"{MEGABYTES} MB; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'':32}{'speed':>14}{'before':>10}{'at most':>10}{'ratio':>9}")
+    print(f"{'':32}{'speed':>14}{'before':>10}{'at most':>10}{'ratio':>9}{'preview':>10}")
     with tempfile.TemporaryDirectory() as name:
         floor = _floor(Path(name))
         print(f"{'written and hashed, no server':32}{MEGABYTES / floor:>9.0f} MB/s{'':>29}")
@@ -123,10 +149,10 @@ def main() -> None:
         try:
             for label, send in (("in parts of 16 MB", _in_parts), ("in one form", _in_one_form)):
                 before, begun = server.memory()[0], time.perf_counter()
-                send(server)
+                preview = send(server)
                 seconds = time.perf_counter() - begun
                 most = server.memory()[1]
-                said = f"{MEGABYTES / seconds:>9.0f} MB/s{before:>7.0f} MB{most:>7.0f} MB{floor / seconds:>8.2f}×"
-                print(f"{label:32}{said}", flush=True)
+                said = f"{MEGABYTES / seconds:>9.0f} MB/s{before:>7.0f} MB{most:>7.0f} MB"
+                print(f"{label:32}{said}{floor / seconds:>8.2f}×{preview:>8.2f} s", flush=True)
         finally:
             server.stop()
