@@ -226,3 +226,20 @@ def test_what_nobody_goes_on_with_is_swept(client: TestClient, ctx: Context) -> 
     uploads.sweep(ctx)
     assert files(ctx) == []
     assert begin(client).json()["received"] == 0
+
+
+def test_both_databases_keep_the_count(any_ctx: Context) -> None:
+    with TestClient(create_app(any_ctx.settings), base_url="http://localhost") as browser:
+        assert begin(browser).json() == begin(browser).json() == {"id": 1, "received": 0}
+        assert part(browser, 1, 0, GOOD[:3000]).json() == {"received": 3000}
+        assert part(browser, 1, 0, GOOD[:3000]).status_code == 409
+        assert begin(browser, name="other.jsonl", size=9).json() == {"id": 2, "received": 0}
+        with any_ctx.db.session(write=True) as session:
+            assert uploads.awaited_bytes(session) == len(GOOD) - 3000 + 9
+            old = utcnow() - timedelta(hours=any_ctx.settings.web.upload_hours, minutes=1)
+            session.execute(sa.update(Upload).where(col(Upload.id) == 2).values(updated_at=old))
+        uploads.sweep(any_ctx)
+        with any_ctx.db.session() as session:
+            assert [upload.id for upload in session.exec(select(Upload))] == [1]
+        part(browser, 1, 3000, GOOD[3000:])
+        assert finish(browser, 1).json() == begin(browser).json() == {"location": "/datasets/1"}

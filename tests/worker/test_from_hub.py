@@ -20,6 +20,7 @@ from app.core.settings import HubSettings
 from app.domain.datasets import origins
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.datasets.rereading import read_again
 from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Job
 from app.domain.jobs.states import JobKind
@@ -27,6 +28,7 @@ from app.domain.secrets.service import HUB_TOKEN, set_secret
 from app.domain.users.access import Actor, Role
 from app.domain.users.scoping import act_as
 from tests.fakehub import BAD_TOKEN, READ_TOKEN, WRITE_TOKEN, FakeHub, fake_hub
+from tests.worker.conftest import NewHost
 from worker.runner import Runner
 
 __all__ = ["fake_hub"]
@@ -257,3 +259,16 @@ def test_it_tells_how_far_it_is_and_can_be_cancelled(hub_ctx: Context, fake_hub:
         origins.fetch_again(session, hub_ctx.bells, number)
     dataset = run(hub_ctx, number)
     assert (dataset.state, dataset.row_count) == (DatasetState.READY, 60_000)
+
+
+def test_what_one_host_fetched_another_reads(new_host: NewHost, fake_hub: FakeHub) -> None:
+    fake_hub.add("alice/talks", {"data.jsonl": lines(0, 30)})
+    hub: Any = HubSettings(endpoint=fake_hub.endpoint, disable_xet=True)
+    first, second = new_host("first", hub=hub), new_host("second", hub=hub)
+    dataset = run(first, ask(first))
+    assert (dataset.error, dataset.row_count) == ("", 30)
+    assert second.storage.ensure(dataset.source_key).read_bytes() == lines(0, 30)
+    fake_hub.stop()
+    with second.db.session(write=True) as session:
+        read_again(session, second.bells, dataset.id or 0, "messages", {"messages": "messages"}, [("Q", "Z")])
+    assert questions(second, run(second, dataset.id or 0))[0] == "Z0?"
