@@ -34,6 +34,18 @@ ROLES = {"messages": ["system", "user", "assistant", "tool"], "sharegpt": ["syst
 ODD: Any = st.sampled_from([{}, {}, {}, {}, {}, {"weight": 0}, {"reasoning": "r"}, {"name": None}])
 
 
+#: Columns that are not used.
+OTHERS: Any = st.just({}) | st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.integers() | TEXTS,
+        "scöre": st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+        'a "b"': TEXTS,
+        "more": st.sampled_from([[], [1], {}, {"a": {"b": 1}}, "x"]),
+    },
+)
+
+
 @st.composite
 def files(draw: st.DrawFn) -> tuple[Format, list[bytes]]:
     kind: Format = draw(st.sampled_from(["messages", "sharegpt"]))
@@ -46,10 +58,14 @@ def files(draw: st.DrawFn) -> tuple[Format, list[bytes]]:
         if not usual:
             turns += [one | draw(ODD) for one in draw(st.lists(more, max_size=3))]
         space = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
-        rows.append(json.dumps({names[2]: turns}, ensure_ascii=draw(st.booleans()), separators=space).encode())
+        others = draw(OTHERS)
+        row = {names[2]: turns} | others if draw(st.booleans()) else others | {names[2]: turns}
+        rows.append(json.dumps(row, ensure_ascii=draw(st.booleans()), separators=space).encode())
     if draw(st.integers(0, 4)) == 0:
         at = draw(st.integers(0, len(rows) - 1))
-        rows[at] = rows[at].replace(b'"Hi."', b'"Hi.","%s":"Ho."' % names[1].encode(), 1)  # a key twice
+        twice = draw(st.sampled_from([b'"%s":"Ho."' % names[1].encode(), b'"x": 1']))
+        rows[at] = rows[at].replace(b'"Hi."', b'"Hi.",' + twice, 1)  # a key twice, or one that is not known
+        rows[at] = draw(st.sampled_from([rows[at], rows[at][:-1] + b', "id": 1, "id": 2}', rows[at][:-1] + b',"q":3}']))
     return kind, rows
 
 

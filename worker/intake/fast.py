@@ -1,13 +1,15 @@
 """The short way for the rows that most files hold: turns of a role and a text and nothing else, many rows in one call.
 
-OpenAI's messages are canonical as they stand, so their bytes are kept. ShareGPT's turns, and answers with their
-reasoning in them, are written anew. Whatever differs (other columns, calls, weights, keys given twice) is left to the
-long way, row by row; what comes out is the same.
+OpenAI's messages are canonical as they stand, so their bytes are kept. ShareGPT's turns, rows with columns that are not
+used, and answers with their reasoning in them, are written anew. Whatever differs (calls, weights, keys given twice) is
+left to the long way, row by row; what comes out is the same.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -25,17 +27,9 @@ class _Said(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content: _Text
 
 
-class _Chat(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    messages: list[_Said]
-
-
 class _Told(msgspec.Struct, forbid_unknown_fields=True, gc=False, rename={"role": "from", "content": "value"}):
     role: Literal[tuple(ROLES)]  # type: ignore[valid-type]  # the names are told there
     content: _Text
-
-
-class _Talk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    conversations: list[_Told]
 
 
 class _Turn(msgspec.Struct, omit_defaults=True, gc=False):
@@ -50,7 +44,10 @@ class _Row(msgspec.Struct, gc=False):
     messages: list[_Turn]
 
 
-_chats, _talks = msgspec.json.Decoder(_Chat), msgspec.json.Decoder(_Talk)
+#: What a column that is not used may hold; where it holds more, the row goes the long way.
+_Scalar = str | float | bool | None | msgspec.UnsetType
+_MOST_COLUMNS = 20
+_NAME = re.compile(r'[^\x00-\x1f"\\]{1,100}')
 _encode_lines = msgspec.json.Encoder().encode_lines
 _ANSWERS = frozenset({"system", "assistant"})
 #: In the text, or written with escapes.
@@ -59,42 +56,64 @@ _NOT_SO = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class FastLane:
-    """Takes blocks of whole lines, or single lines, that are plain conversations; `told`: in ShareGPT's words."""
+    """Takes blocks of whole lines, or single lines, that are plain conversations.
 
-    def __init__(self, keeper: Keeper, *, told: bool = False) -> None:
-        self._keeper, self._told = keeper, told
+    `told`: in ShareGPT's words; `others`: columns beside the turns, which are not used.
+    """
+
+    def __init__(self, keeper: Keeper, *, told: bool = False, others: Sequence[str] = ()) -> None:
+        self._keeper = keeper
+        names = [name for name in others if _NAME.fullmatch(name)][:_MOST_COLUMNS]
+        self._others = [f"other{number}" for number in range(len(names))]
+        #: The bytes are not canonical as they stand.
+        self._anew = told or bool(names)
+        turns: Any = ("turns", list[_Told] if told else list[_Said])
+        renamed = {"turns": "conversations" if told else "messages"} | dict(zip(self._others, names, strict=True))
+        fields = [turns, *((name, _Scalar, msgspec.UNSET) for name in self._others)]
+        row = msgspec.defstruct("_Given", fields, rename=renamed, forbid_unknown_fields=True, gc=False)
+        self._lines, self._array = msgspec.json.Decoder(row), msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
     def take(self, block: bytes) -> int:
         """Keep all rows of `block` and say how many, or none: then some row of it is something else, or bad."""
         block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
         block = block if block.endswith(b"\n") else block + b"\n"
         try:
-            turns = self._turns(block)
+            rows: list[Any] = self._lines.decode_lines(block)
         except _NOT_SO:
             return 0
-        if not _sound(block, turns) or block.count(b"\n") != len(turns):
-            return 0
-        if self._told or (b"think" in block and any(mark in block for mark in _THINKS)):
-            return self._rewrite(turns)
-        shapes = _shapes(turns)
-        return self._count(turns, shapes, block) if shapes else 0
-
-    def _turns(self, block: bytes) -> list[Any]:
-        if self._told:
-            return [talk.conversations for talk in _talks.decode_lines(block)]
-        return [chat.messages for chat in _chats.decode_lines(block)]
+        return self._keep(block, rows, block) if block.count(b"\n") == len(rows) else 0
 
     def take_values(self, text: bytes) -> int:
         """Likewise of values of an array, with commas between them; over any number of lines."""
-        if self._told or b"think" in text:
-            return 0
         try:
-            chats = _in_array.decode(b"[" + text + b"]")
+            rows: list[Any] = self._array.decode(b"[" + text + b"]")
         except _NOT_SO:
             return 0
-        turns: list[Any] = [chat.messages for chat in chats]
-        shapes = _shapes(turns) if _sound(text, turns) else None
-        return self._count(turns, shapes, _encode_lines(chats)) if shapes else 0
+        return self._keep(text, rows)
+
+    def _keep(self, text: bytes, rows: list[Any], as_it_is: bytes = b"") -> int:
+        turns = [row.turns for row in rows]
+        if not self._is_sound(text, rows, sum([len(each) for each in turns])):
+            return 0
+        if self._anew or (b"think" in text and any(mark in text for mark in _THINKS)):
+            return self._rewrite(turns)
+        shapes = _shapes(turns)
+        return self._count(turns, shapes, as_it_is or _encode_lines(rows)) if shapes else 0
+
+    def _is_sound(self, text: bytes, rows: list[Any], turns: int) -> bool:
+        """No placeholder, which is counted, and no key twice in an object.
+
+        Then there are as many keys as a row, two a turn, and the other columns; within a text the quote before a colon
+        is escaped. One byte is counted at once and two are not: with no more brackets than objects there is none in a
+        text.
+        """
+        if text.count(b"{") != len(rows) + turns and b"{{" in text:
+            return False
+        wanted = len(rows) + 2 * turns
+        for name in self._others:
+            wanted += sum([getattr(row, name) is not msgspec.UNSET for row in rows])
+        keys = text.count(b'":')
+        return keys == wanted or keys - text.count(b'\\":') == wanted
 
     def _rewrite(self, given: list[Any]) -> int:
         try:
@@ -120,22 +139,6 @@ class FastLane:
             counts["with_system"] += count * (roles[0] == "system")
             counts["multi_turn"] += count * (roles.count("user") > 1)
         return len(turns)
-
-
-_in_array = msgspec.json.Decoder(list[_Chat])
-
-
-def _sound(text: bytes, turns: list[Any]) -> bool:
-    """No placeholder, which is counted, and no key twice in an object.
-
-    Then there are as many keys as a row and two a turn; within a text the quote before a colon is escaped. One byte is
-    counted at once and two are not: with no more brackets than objects there is none in a text.
-    """
-    said = sum([len(row) for row in turns])
-    if text.count(b"{") != len(turns) + said and b"{{" in text:
-        return False
-    keys, wanted = text.count(b'":'), len(turns) + 2 * said
-    return keys == wanted or keys - text.count(b'\\":') == wanted
 
 
 def _shapes(turns: list[Any]) -> Counter[tuple[str, ...]]:

@@ -67,10 +67,11 @@ class Intake:
 
     def _fast_lane(self) -> FastLane | None:
         """Where the rows may be plain conversations."""
-        columns = {"messages": "messages", "sharegpt": "conversations"}
-        if self._spec.replace or set(self.mapping.values()) != {columns.get(self.kind or "")}:
+        column = {"messages": "messages", "sharegpt": "conversations"}.get(self.kind or "", "")
+        if self._spec.replace or set(self.mapping.values()) != {column}:
             return None
-        return FastLane(self._keeper, told=self.kind == "sharegpt")
+        others = [name for name in self._columns if name != column]
+        return FastLane(self._keeper, told=self.kind == "sharegpt", others=others)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Stream, FileKind]]:
