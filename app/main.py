@@ -43,11 +43,14 @@ from app.web.pages import (
     row_list,
     settings,
     sign_in,
+    sources,
     storage,
     trail,
+    uploads,
     versions,
     workers,
 )
+from app.web.parts import Digests
 from app.web.statics import Compress, Static
 
 
@@ -81,6 +84,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         dependencies=[Depends(authorize, scope="function")],
     )
     app.state.ctx, app.state.hub, app.state.limits = ctx, Hub(ctx), Limits(ctx.settings.limits)
+    app.state.digests = Digests()
     for room in (
         health,
         metrics,
@@ -89,6 +93,8 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         stream,
         home,
         dataset_files,
+        uploads,
+        sources,
         dataset_rows,
         row_list,
         versions,

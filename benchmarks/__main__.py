@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import audit, first_step, intake, rows, throughput, web_start
+from benchmarks import audit, first_step, intake, rows, throughput, upload, web_start
 
 ALL = {
     "web_start": web_start.main,
     "first_step": first_step.main,
     "throughput": throughput.main,
+    "upload": upload.main,
     "intake": intake.main,
     "audit": audit.main,
     "rows": rows.main,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import yaml
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
@@ -228,6 +229,15 @@ def _downloads(hub: Store) -> APIRouter:
         flags = {"private": repo.private, "gated": "manual" if repo.gated else False, "disabled": False}
         return known | flags | {"tags": [], "downloads": 0, "likes": 0}
 
+    @router.get("/api/datasets/{owner}/{name}")
+    @router.get("/api/datasets/{owner}/{name}/revision/{revision:path}")
+    async def dataset_info(owner: str, name: str, request: Request, revision: str = "main") -> dict[str, Any]:
+        known = await info(owner, name, request, revision)
+        readme = _repo(hub, request, f"{owner}/{name}").at(revision)[1].get("README.md")
+        text = readme.data.decode() if readme else ""
+        front = text.split("---")[1] if text.startswith("---") else ""
+        return known | ({"cardData": yaml.safe_load(front)} if front else {})
+
     @router.get("/api/models/{owner}/{name}/tree/{revision}")
     @router.get("/api/models/{owner}/{name}/tree/{revision}/{path:path}")
     async def tree(owner: str, name: str, revision: str, request: Request, path: str = "") -> list[dict[str, Any]]:
@@ -243,6 +253,7 @@ def _downloads(hub: Store) -> APIRouter:
             wanted = (await request.form()).getlist("paths")
         return [_described(path, files[path]) for path in wanted if path in files]
 
+    @router.api_route("/datasets/{owner}/{name}/resolve/{revision}/{path:path}", methods=["GET", "HEAD"])
     @router.api_route("/{owner}/{name}/resolve/{revision}/{path:path}", methods=["GET", "HEAD"])
     async def resolve(owner: str, name: str, revision: str, path: str, request: Request) -> Response:
         oid, files = _repo(hub, request, f"{owner}/{name}", content=True).at(revision)

@@ -56,6 +56,8 @@ class Repo:
     private: bool = False
     gated: bool = False
     commits: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    #: Other branches than main: name -> commit.
+    branches: dict[str, str] = field(default_factory=dict)
 
     def commit(self, files: dict[str, Entry]) -> str:
         """Add a commit that holds `files`."""
@@ -65,8 +67,9 @@ class Repo:
         return oid
 
     def at(self, revision: str) -> tuple[str, dict[str, Entry]]:
-        """Commit id and files at `main` or a commit id."""
-        oid = next(reversed(self.commits)) if revision == "main" else revision
+        """Commit id and files at a branch or a commit id."""
+        mine = [oid for oid in self.commits if oid not in self.branches.values()]
+        oid = mine[-1] if revision == "main" else self.branches.get(revision, revision)
         if oid not in self.commits:
             raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return oid, self.commits[oid]
@@ -85,13 +88,22 @@ class Store:
     quota: int | None = None
 
     def add(
-        self, repo_id: str, source: Path | Mapping[str, bytes], *, private: bool = False, gated: bool = False
+        self,
+        repo_id: str,
+        source: Path | Mapping[str, bytes],
+        *,
+        private: bool = False,
+        gated: bool = False,
+        branch: str = "",
     ) -> str:
         """Put a repository there as if somebody had pushed it; gives back the commit id."""
         if isinstance(source, Path):
             source = {p.relative_to(source).as_posix(): p.read_bytes() for p in source.rglob("*") if p.is_file()}
         repo = self.repos.setdefault(repo_id, Repo(private, gated))
-        return repo.commit({name: entry_of(name, data) for name, data in source.items()})
+        oid = repo.commit({name: entry_of(name, data) for name, data in source.items()})
+        if branch:
+            repo.branches[branch] = oid
+        return oid
 
     def files(self, repo_id: str) -> dict[str, bytes]:
         """The files at the tip of `main`."""

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col
 
 from app.core.context import Context
+from app.domain.datasets import origins
 from app.domain.datasets import service as datasets
 from app.domain.datasets.models import DatasetState
 from app.domain.errors import InvalidError
@@ -48,6 +49,8 @@ class Recorder:
         self._ctx = ctx
         self._job = job
         self._id = job.id or 0
+        #: Where an intake's file lies, or is to lie.
+        self._source_key = ""
         self.folder: Path = ctx.storage.path(job_dir_key(job))
 
     def key_of(self, event: protocol.Event) -> str | None:
@@ -56,9 +59,15 @@ class Recorder:
             case protocol.Checkpoint() | protocol.Artifact():
                 return self._key(event.path)
             case protocol.Result() if self._job.kind == JobKind.INTAKE:
-                return self._key("rows.jsonl")
+                return self._key_of_intake(event.payload)
             case _:
                 return None
+
+    def _key_of_intake(self, payload: dict[str, Any]) -> str | None:
+        """Of the fetched file, which is told first; of the rows; none where a part is to be chosen."""
+        if "source" in payload:
+            return self._source_key
+        return None if "choices" in payload else self._key("rows.jsonl")
 
     def _key(self, name: str) -> str:
         return self._ctx.storage.key(self.folder / name)
@@ -173,6 +182,12 @@ class Recorder:
 
     def _result(self, session: Session, event: protocol.Result) -> None:
         payload, rows_key = _clean(event.payload), self.key_of(event)
+        if self._job.kind == JobKind.INTAKE and "source" in payload:
+            origins.store_source(session, self._job.subject_id, payload["source"])
+            return
+        if self._job.kind == JobKind.INTAKE and "choices" in payload:
+            origins.store_choices(session, self._job.subject_id, payload)
+            return
         self._set(session, result=payload)
         if rows_key is None:
             return
@@ -197,6 +212,7 @@ class Recorder:
         """Before the child starts: what an earlier attempt of an intake left is forgotten."""
         if self._job.kind == JobKind.INTAKE:
             datasets.clear_intake(session, self._job.subject_id)
+            self._source_key = datasets.get_dataset(session, self._job.subject_id).source_key
 
     def pass_over(self, session: Session, damaged: Checkpoint) -> None:
         """Before the child starts: `damaged` counts no more, and this attempt begins at the one before it."""

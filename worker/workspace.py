@@ -26,6 +26,7 @@ from app.domain.models.catalogue import find, roots_of
 from app.domain.secrets.service import HUB_TOKEN, get_secret
 from worker.splitting import write_few, write_split
 from worker.trainer import specs
+from worker.trainer.specs import FETCHING
 
 #: What a person chose for an intake; without it everything is found by looking.
 _CHOSEN = ("format", "mapping", "replace")
@@ -177,9 +178,39 @@ class Workspace:
         return specs.IntakeSpec(
             source=self._ctx.storage.path(dataset.source_key),
             filename=dataset.filename,
+            fetch=self._fetch(dataset),
             **{name: self._job.config[name] for name in _CHOSEN if name in self._job.config},
             max_rows=self._ctx.settings.limits.rows,
             max_unpacked=self._ctx.settings.limits.unpacked_gb * 10**9,
+        )
+
+    def _fetch(self, dataset: Dataset) -> specs.HubFetch | specs.UrlFetch | None:
+        """Where the source comes from, if it is not here."""
+        source, origin, settings = self._ctx.storage.path(dataset.source_key), dataset.origin, self._ctx.settings
+        if not origin or source.exists():
+            return None
+        self.written.append(source.with_name(source.name + FETCHING))
+        most = settings.web.max_upload_bytes
+        if origin["kind"] == "url":
+            rules = settings.sources
+            return specs.UrlFetch(
+                url=origin["url"],
+                hosts=tuple(rules.url_hosts),
+                networks=tuple(rules.allowed_networks),
+                max_bytes=most,
+                seconds=rules.url_seconds,
+            )
+        if origin["with_token"]:
+            self._give_token()
+        return specs.HubFetch(
+            repo_id=origin["repo_id"],
+            config=origin["config"],
+            split=origin["split"],
+            revision=origin.get("commit") or origin["revision"],
+            offline=settings.hub.offline,
+            with_token=origin["with_token"],
+            max_bytes=most,
+            max_unpacked=settings.limits.unpacked_gb * 10**9,
         )
 
     def _audit(self) -> specs.AuditSpec:

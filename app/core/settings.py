@@ -53,6 +53,9 @@ class WebSettings(BaseModel):
     sign_in_days: int = Field(default=30, ge=1, le=365, description="Days after which everybody signs in again.")
     idle_days: int = Field(default=7, ge=1, le=365, description="Days without use after which a browser is signed out.")
     max_upload_bytes: int = Field(default=10 * 1024**3, description="Largest upload accepted, in bytes.")
+    upload_hours: int = Field(
+        default=48, ge=1, description="Hours after which an upload that nobody went on with is removed."
+    )
     patience_seconds: float = Field(default=30.0, gt=0, description="A request that stands still so long is dropped.")
     stream_seconds: int = Field(default=600, description="Longest life of one live stream, in seconds.")
 
@@ -65,6 +68,7 @@ class LimitSettings(BaseModel):
     )
     streams: int = Field(default=50, ge=0, description="Live pages of one person, per web process.")
     live_jobs: int = Field(default=500, ge=0, description="Jobs of one person that wait or run.")
+    uploads: int = Field(default=10, ge=0, description="Unfinished uploads of one person.")
     rows: int = Field(default=20_000_000, ge=0, description="Rows of a data set.")
     unpacked_gb: int = Field(default=100, ge=0, description="Gigabytes that a packed data set may unpack to.")
 
@@ -136,7 +140,37 @@ class HubSettings(BaseModel):
         description="Users and organisations of the Hub to whose repositories members may push with the stored token; "
         "administrators to any. Empty: administrators alone. Counts where there are accounts.",
     )
+    members_fetch_from: list[str] = Field(
+        default=[],
+        description="Users and organisations of the Hub whose data sets members fetch with the stored token; "
+        "administrators anybody's. From others they fetch what is public. Counts where there are accounts.",
+    )
     disable_xet: bool = Field(default=False, description="Use plain HTTP uploads; needed by most self-hosted hubs.")
+
+
+def _checked_networks(value: list[str]) -> list[str]:
+    for network in value:
+        ipaddress.ip_network(network, strict=False)
+    return value
+
+
+class SourceSettings(BaseModel):
+    """Addresses from which data sets are fetched, beside the Hub."""
+
+    url_hosts: list[str] = Field(
+        default=[],
+        description="Hosts from which a file may be fetched by its address, such as data.example.org or *.example.org; "
+        "`*`: any public one. Empty: none.",
+    )
+    allowed_networks: list[str] = Field(
+        default=[], description="Networks that are not public and yet may be called for it, such as 10.1.2.0/24."
+    )
+    url_seconds: float = Field(default=3600.0, gt=0, description="Longest time that a file from an address may take.")
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        return _checked_networks(value)
 
 
 class NotifySettings(BaseModel):
@@ -150,9 +184,7 @@ class NotifySettings(BaseModel):
     @field_validator("allowed_networks")
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
-        for network in value:
-            ipaddress.ip_network(network, strict=False)
-        return value
+        return _checked_networks(value)
 
 
 class LogSettings(BaseModel):
@@ -199,6 +231,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     models: ModelSettings = ModelSettings()
     hub: HubSettings = HubSettings()
+    sources: SourceSettings = SourceSettings()
     notify: NotifySettings = NotifySettings()
     log: LogSettings = LogSettings()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.core.storage import LocalStorage
 from app.domain.errors import DomainError, InvalidError, TooLargeError
+from app.domain.uploads.service import new_key
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -44,7 +44,7 @@ class _Sink:
     """The `.part` file. Every method blocks: call it in a thread."""
 
     def __init__(self, storage: LocalStorage) -> None:
-        self.key = f"uploads/{secrets.token_hex(12)}.part"
+        self.key = new_key()
         self._storage = storage
         self._hash = hashlib.sha256()
         self._file: BinaryIO = storage.make_parent(self.key).open("xb")
@@ -123,11 +123,11 @@ class _Form:
     def _disposition(self, value: bytes) -> None:
         options = parse_options_header(value)[1]
         self._field = options.get(b"name", b"").decode(errors="replace")
-        filename = _plain(options.get(b"filename", b"")).replace("\\", "/").rsplit("/", 1)[-1]
+        filename = plain_name(options.get(b"filename", b"").decode(errors="replace"))
         pasted = self._field == PASTED
         self._in_file = (pasted or (self._field == self._wanted and bool(filename))) and not self.has_file
         if self._in_file:
-            self.filename, self.has_file = "pasted text" if pasted else filename[:200], True
+            self.filename, self.has_file = "pasted text" if pasted else filename, True
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._in_file:
@@ -152,9 +152,14 @@ class _Form:
         self.complete = True
 
 
-def _plain(value: bytes) -> str:
+def _plain(value: str) -> str:
     """A name without control characters, which no database, log or header takes well."""
-    return _CONTROL.sub(" ", value.decode(errors="replace"))
+    return _CONTROL.sub(" ", value)
+
+
+def plain_name(filename: str) -> str:
+    """Likewise of a file, without the folders before it, and bounded."""
+    return _plain(filename).replace("\\", "/").rsplit("/", 1)[-1][:200]
 
 
 async def receive(request: Request, storage: LocalStorage, *, max_bytes: int, file_field: str = "file") -> Received:
@@ -202,5 +207,5 @@ def _received(form: _Form, sink: _Sink, sha256: str) -> Received:
         raise InvalidError("The upload broke off before its end. Send the file again.", field="file")
     if sink.size == 0:
         raise InvalidError("This file is empty. Choose a file with at least one row.", field="file")
-    name = _plain(bytes(form.fields.get("name", b""))).strip()
+    name = _plain(form.fields.get("name", bytearray()).decode(errors="replace")).strip()
     return Received(form.filename, name[:200], sink.key, sink.size, sha256)

@@ -75,8 +75,19 @@ def write(laps: dict[str, dict[str, object]]) -> None:
             assert isinstance(ends, dict)
             total.update(ends)
         shown = " | ".join(f"{total[kind]:,}" for kind in kinds)
-        lines.append(f"| {day} | {min(mine)}–{max(mine)} | {total.total():,} | {shown} |")
+        lines.append(f"| {day} | {_ranges(sorted(mine))} | {total.total():,} | {shown} |")
     PAPER.write_text(HEAD.read_text(encoding="utf-8") + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`0–49, 60–61, 70`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 if __name__ == "__main__":

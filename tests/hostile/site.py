@@ -35,7 +35,11 @@ class Site:
         self.port = free_port("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = ctx.settings.root.parent / "web.log"
-        with self._log.open("wb") as file:
+        self.start()
+
+    def start(self) -> None:
+        """At first, and when it was killed."""
+        with self._log.open("ab") as file:
             command = [sys.executable, "-P", "-m", "app.serve"]
             self.process = subprocess.Popen(command, env=self._env(), stdout=file, stderr=file)
 

@@ -25,6 +25,9 @@ NAMES = {
     "target_modules": "below",
     "file": "test_uploads",
     "pasted": "test_uploads: the same bytes, in a field",
+    "filename": "test_uploads",
+    "split": "below; compared with names that the Hub gives",
+    "source_url": "test_sources: it is called by a worker, and only where the settings name its host",
     "model": "tests/models/test_names.py",
     "commit": "tests/models/test_names.py",
     "next": "open redirects: tests/people/test_signing_in.py",
@@ -33,7 +36,7 @@ NAMES = {
 MAILS = {"recipients", "sender"}
 IDS = {
     "adapter_of", "artifact_id", "before", "browser_id", "dataset", "dataset_id", "further", "job_id", "less", "like",
-    "message_id", "token_id", "user_id", "validation_dataset", "who",
+    "message_id", "token_id", "upload_id", "user_id", "validation_dataset", "who",
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
@@ -53,7 +56,7 @@ CHOICES = {
     "where",
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
-    "length", "number",
+    "length", "number", "size", "modified",
     "code", "format", "level", "part", "stop", "was", "drop", "weight", "split", "split_by_file",
     "copies", "edit", "leave_out", "restore",
 }  # fmt: skip
@@ -63,6 +66,7 @@ OPERATORS = {
     "web.host", "web.allowed_hosts", "web.public_url", "models.cache_dir", "models.local_roots", "models.llama_cpp_dir",
     "models.converter_dir", "hub.endpoint", "notify.allowed_networks", "data_dir", "database_url", "redis_url",
     "storage_url", "s3_endpoint",
+    "sources.url_hosts", "sources.allowed_networks", "sources.url_seconds",
     "worker.fence_network",  # a switch
 }  # fmt: skip
 _REFS = ("dataset", "like", "less", "further")

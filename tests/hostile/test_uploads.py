@@ -92,6 +92,39 @@ def test_a_file_may_be_called_anything(any_site: Site, name: str) -> None:
             assert web.get(made.headers["location"]).status_code == 200
 
 
+@pytest.mark.parametrize("name", [*LINES, *XSS, *TEMPLATES, "a" * 5000, "..", "/", "\\", ""])
+def test_so_may_one_that_comes_in_parts(any_site: Site, name: str) -> None:
+    body = lines(row(2), {"own": name, "site": any_site.port})
+    head = {"accept": "application/json"}
+    with any_site.browser() as web:
+        begun = web.post("/datasets/uploads", data={"filename": name, "size": len(body), "modified": "7"}, headers=head)
+        assert begun.status_code in {200, 422}
+        if begun.status_code == 200:
+            here = f"/datasets/uploads/{begun.json()['id']}"
+            assert web.patch(f"{here}?offset=0", content=body, headers=head).json() == {"received": len(body)}
+            assert web.get("/datasets/new").status_code == 200
+            made = web.post(f"{here}/finish", headers=head)
+            assert web.get(made.json()["location"]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"size": "-1"},
+        {"size": "1e9"},
+        {"size": "9" * 40},
+        {"size": "1", "modified": "x"},
+        {"size": "10", "filename": "\r\n"},
+    ],
+)
+def test_odd_figures_of_an_upload_are_refused_or_taken_as_none(web: httpx.Client, form: dict[str, str]) -> None:
+    answer = web.post("/datasets/uploads", data={"filename": "a.jsonl"} | form, headers={"accept": "application/json"})
+    assert answer.status_code in {200, 413, 422}
+    for offset in ("-1", "x", str(2**63)):
+        assert web.patch(f"/datasets/uploads/1?offset={offset}", content=b"x").status_code in {404, 409, 422}
+
+
 def _parts(*parts: bytes) -> bytes:
     return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
 

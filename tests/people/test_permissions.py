@@ -49,6 +49,7 @@ def ids(house: House) -> dict[str, Any]:
     world = house.world
     return {
         "dataset_id": world.dataset,
+        "upload_id": 10**6,
         "job_id": world.done,
         "artifact_id": world.gguf,
         "user_id": house.ids["vi"],
@@ -82,6 +83,9 @@ def in_order(house: House) -> list[tuple[str, str]]:
 
 #: Missing for reasons of their own, to those who may look.
 _MAY_BE_MISSING = {
+    ("PATCH", "/datasets/uploads/{upload_id}"),
+    ("POST", "/datasets/uploads/{upload_id}/finish"),
+    ("POST", "/datasets/uploads/{upload_id}/delete"),
     ("POST", "/account/tokens/{token_id}/revoke"),
     ("POST", "/account/browsers/{browser_id}/sign-out"),
     ("POST", "/settings/notifications/messages/{message_id}/again"),

@@ -16,6 +16,7 @@ from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from app.core.context import Context
+from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.jobs import holding
 from app.domain.jobs import service as jobs
 from app.domain.jobs.models import Checkpoint, Job
@@ -99,6 +100,7 @@ def test_every_route_is_reachable_from_a_page(house: House, ctx: Context) -> Non
         ("/settings/people", {"name": "new", "role": "viewer"}),
         ("/account/tokens", {"name": "t", "scope": "read", "days": "30"}),
         (f"/datasets/{world.dataset}/exclude", {"number": "1"}),
+        ("/datasets/uploads", {"filename": "big.jsonl", "size": "10", "modified": "0"}),
     ):
         assert client.post(path.format(**house.ids), data=form).status_code < 400
     seen: set[tuple[str, str]] = {item for item in Links(house.browser().get("/sign-in").text).found}
@@ -113,6 +115,12 @@ def test_every_route_is_reachable_from_a_page(house: House, ctx: Context) -> Non
         seeding.training(session, ctx, world.dataset, "behind the other that waits")
         paused = seeding.training(session, ctx, world.dataset, "paused")
         session.execute(sa.update(Job).where(sa.column("id") == paused.id).values(state=JobState.PAUSED))
+        origin = {"kind": "hub", "repo_id": "ada/talks", "config": "", "split": "", "revision": "", "with_token": True}
+        parts = {"choices": [{"config": "default", "split": "train", "files": 1, "size": 9}] * 2, "commit": "a"}
+        for state, stats in ((DatasetState.NEEDS_PART, parts), (DatasetState.FAILED, {})):
+            came = Dataset(name="talks", filename="talks", size=0, sha256="", source_key="datasets/x", origin=origin)
+            came.state, came.stats = state, stats
+            session.add(came)
         session.add(Checkpoint(job_id=world.done, step=8, attempt=1, storage_key=f"runs/{world.done}/a1/c", size=1))
     for kept in (ctx.storage.path(f"runs/{world.done}/merged/w"), ctx.settings.model_cache / "org--model" / "w"):
         kept.parent.mkdir(parents=True)
@@ -138,7 +146,10 @@ def test_every_route_is_reachable_from_a_page(house: House, ctx: Context) -> Non
     assert ("GET", "/api/openapi.json") in seen  # there the others are told
     # Supervisors and Prometheus call these; to the others one is sent, by a redirect or a link that is handed on.
     programs, sent = ["GET /healthz", "GET /metrics", "GET /readyz"], ["GET /sign-in", "GET /welcome", "POST /welcome"]
-    assert sorted(unreached) == sorted(programs + sent)
+    uploads = "/datasets/uploads"  # by the script on the form
+    scripts = [f"POST {uploads}", f"PATCH {uploads}/{{upload_id}}", f"POST {uploads}/{{upload_id}}/finish"]
+    switched = ["POST /datasets/hub", "POST /datasets/url"]  # off here; tests/web/test_sources.py sees the forms
+    assert sorted(unreached) == sorted(programs + sent + scripts + switched)
 
 
 def routes(client: TestClient) -> list[tuple[str, re.Pattern[str]]]:

@@ -1,4 +1,4 @@
-"""`python -m worker.intake JOB_DIR`: every row of an uploaded file becomes a canonical row or a problem.
+"""`python -m worker.intake JOB_DIR`: every row of an uploaded or fetched file becomes a canonical row or a problem.
 
 Reads a little at a time, so memory stays flat whatever the size. Good rows go to `rows.jsonl` in the job folder.
 """
@@ -9,6 +9,7 @@ import sys
 
 from app.domain.datasets.refusals import FormatError
 from worker.child import Child, JobError, run
+from worker.intake.fetching import fetch
 from worker.intake.intake import Intake
 from worker.intake.keeper import Keeper
 from worker.intake.version import write_version
@@ -21,8 +22,10 @@ _BUFFER = 1 << 20
 
 def intake(child: Child) -> None:
     """The whole job."""
+    spec = fetch(child, read_spec(child.job_dir, IntakeSpec))
     child.seclude()
-    spec = read_spec(child.job_dir, IntakeSpec)
+    if spec is None:
+        return
     child.events.phase("reading", 0, spec.source.stat().st_size, "bytes")
     if spec.changes is not None:
         child.events.emit(Result(payload=write_version(child, spec, spec.changes)))

@@ -58,15 +58,20 @@ class Intake:
                 self._refusal = str(exc)
                 return
         with self._opened() as (source, kind):
-            if self._is_plain() and kind.shape in _BATCHED:
-                self._by_batches(source, _BATCHED[kind.shape](source))
+            if kind.shape in _BATCHED and (fast := self._fast_lane()):
+                self._by_batches(source, fast, _BATCHED[kind.shape](source, fast))
             else:
                 for record in self._records(source, kind):
                     self._take(record)
                     self._tell(source)
 
-    def _is_plain(self) -> bool:
-        return self.kind == "messages" and set(self.mapping.values()) == {"messages"} and not self._spec.replace
+    def _fast_lane(self) -> FastLane | None:
+        """Where the rows may be plain conversations."""
+        column = {"messages": "messages", "sharegpt": "conversations"}.get(self.kind or "", "")
+        if self._spec.replace or set(self.mapping.values()) != {column}:
+            return None
+        others = [name for name in self._columns if name != column]
+        return FastLane(self._keeper, told=self.kind == "sharegpt", others=others)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[Stream, FileKind]]:
@@ -105,9 +110,8 @@ class Intake:
             return []
         return [value] if isinstance(value, dict) else []
 
-    def _by_batches(self, source: Stream, batches: Iterable[Batch]) -> None:
+    def _by_batches(self, source: Stream, fast: FastLane, batches: Iterable[Batch]) -> None:
         """Rows that are plain are kept many at a time; where one of them is not, row by row."""
-        fast = FastLane(self._keeper)
         for text, records in batches:
             if not fast.take(text):
                 for record in records:
@@ -174,16 +178,19 @@ class Intake:
         }
 
 
-def _blocks(source: Stream) -> Iterator[Batch]:
+def _blocks(source: Stream, _fast: FastLane) -> Iterator[Batch]:
     for block in read_blocks(source):
         yield (b"", [block]) if block.error else (block.raw, split_block(block))
 
 
-def _values(source: Stream) -> Iterator[Batch]:
-    """Values of an array, set one below the other; those over several lines go one by one."""
+def _values(source: Stream, fast: FastLane) -> Iterator[Batch]:
+    """Values of an array, set one below the other; those over several lines go one by one.
+
+    Runs of plain ones are taken before they are told apart.
+    """
     waiting: list[Record] = []
     size = 0
-    for record in read_values(source):
+    for record in read_values(source, fast.take_values):
         waiting.append(record)
         size += len(record.raw)
         if size > BLOCK:
@@ -197,4 +204,8 @@ def _batch(records: list[Record]) -> Batch:
     return b"" if alone else b"\n".join([record.raw for record in records]), records
 
 
-_BATCHED: dict[Shape, Callable[[Stream], Iterator[Batch]]] = {"lines": _blocks, "array": _values, "values": _values}
+_BATCHED: dict[Shape, Callable[[Stream, FastLane], Iterator[Batch]]] = {
+    "lines": _blocks,
+    "array": _values,
+    "values": _values,
+}

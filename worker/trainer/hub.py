@@ -41,7 +41,7 @@ def fetch(model: ModelSpec, folder: Path, child: Child, *, tokenizer_only: bool)
                 model.base_model, "config.json", revision=sha, local_dir=part, token=token, endpoint=_endpoint()
             )
             foreign_code.check(part, model)
-        _download_all(model.base_model, sha, sizes, part, token, child)
+        download_all(model.base_model, sha, sizes, part, token, child)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError) as exc:
         raise _explained(exc, model.base_model) from exc
     shutil.rmtree(part / ".cache", ignore_errors=True)
@@ -106,14 +106,18 @@ def check_space(sizes: dict[str, int], part: Path) -> None:
         )
 
 
-def _download_all(repo: str, sha: str, sizes: dict[str, int], part: Path, token: str | None, child: Child) -> None:
+def download_all(
+    repo: str, sha: str, sizes: dict[str, int], part: Path, token: str | None, child: Child, repo_type: str = "model"
+) -> None:
     """Fetch in a thread that dies with the process, so that a cancelled download never holds it up."""
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
             for name in sorted(sizes, key=lambda n: (sizes[n], n)):
-                hf_hub_download(repo, name, revision=sha, local_dir=part, token=token, endpoint=_endpoint())
+                hf_hub_download(
+                    repo, name, repo_type=repo_type, revision=sha, local_dir=part, token=token, endpoint=_endpoint()
+                )
         except BaseException as exc:  # noqa: BLE001 - handed to the waiting thread
             failure.append(exc)
 

@@ -14,6 +14,8 @@ from worker.trainer.protocol import JOB_FILE
 
 TRAIN_ROWS = "train.jsonl"
 VALIDATION_ROWS = "validation.jsonl"
+#: Ending of the folder beside a source that is being fetched.
+FETCHING = ".part"
 #: 0-based numbers that the rows of the second file have in the data set.
 HELD_OUT = "held_out.json"
 #: Likewise of rows that are in neither: those marked for testing.
@@ -64,12 +66,41 @@ class TrainSpec(_Spec):
     threads: int = 0
 
 
+class HubFetch(_Spec):
+    """A data set on the Hub; without a configuration and a split a person is asked where there are several."""
+
+    kind: Literal["hub"] = "hub"
+    repo_id: str
+    config: str = ""
+    split: str = ""
+    revision: str = ""
+    offline: bool = False
+    #: Whether the stored token is given along; it comes over stdin.
+    with_token: bool = False
+    max_bytes: int = 0
+    max_unpacked: int = 0
+
+
+class UrlFetch(_Spec):
+    """A file at an address."""
+
+    kind: Literal["url"] = "url"
+    url: str
+    #: Names of hosts that may be called, and networks that may be although they are not public.
+    hosts: tuple[str, ...]
+    networks: tuple[str, ...] = ()
+    max_bytes: int
+    seconds: float
+
+
 class IntakeSpec(_Spec):
     """Read `source`, write good rows canonically to `rows.jsonl` in the job folder, report problems and statistics."""
 
     kind: Literal["intake"] = "intake"
     source: Path
     filename: str
+    #: Where the source is fetched from when it is not there yet.
+    fetch: HubFetch | UrlFetch | None = Field(default=None, discriminator="kind")
     #: The format and the columns that a person chose; empty: they are found by looking at the rows.
     format: Format | Literal[""] = ""
     mapping: dict[str, str] = Field(default_factory=dict)

@@ -19,6 +19,8 @@ class DatasetState(StrEnum):
     READY = "ready"
     NEEDS_CHOICE = "needs_choice"
     FAILED = "failed"
+    #: On the Hub it has several parts, of which one is to be chosen.
+    NEEDS_PART = "needs_part"
     #: Understood, and nothing here can train on it yet.
     KEPT = "kept"
 
@@ -38,7 +40,11 @@ class Dataset(SQLModel, table=True):
     mapping: dict[str, str] = Field(default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False))
     size: int = Field(sa_type=sa.BigInteger)
     sha256: str = Field(index=True)
-    #: Key of the uploaded bytes.
+    #: Where it was fetched from, of one that was not uploaded; `kind`: hub or url.
+    origin: dict[str, Any] = Field(
+        default_factory=dict, sa_column=sa.Column(sa.JSON, nullable=False, server_default="{}")
+    )
+    #: Key of the uploaded bytes, or of those that are to come.
     source_key: str
     #: Key of the canonical rows, one JSON object a line; empty until the intake is done.
     rows_key: str = ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.domain.datasets.refusals import Row, RowError
 
-_ROLES = {
+#: A role of such a file -> the role that is kept.
+ROLES = {
     "human": "user",
     "user": "user",
     "gpt": "assistant",
@@ -38,12 +39,12 @@ def _message(turn: object, number: int) -> object:
     name, value = turn["from"], turn.get("value")
     if isinstance(name, str) and name in _CALLS:
         return rest | _call(value, number)
-    if not isinstance(name, str) or name not in _ROLES:
+    if not isinstance(name, str) or name not in ROLES:
         message = (
             f"The role of turn {number} is {f'`{name}`'[:60]}. Use human, gpt, system, function_call or observation."
         )
         raise RowError("unknown_role", message)
-    return rest | {"role": _ROLES[name], "content": value}
+    return rest | {"role": ROLES[name], "content": value}
 
 
 def _call(value: object, number: int) -> Row:

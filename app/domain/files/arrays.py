@@ -7,7 +7,7 @@ not match or a string holds a line break, the value is broken: it ends where the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from app.domain.datasets.refusals import RowError
 from app.domain.files.lines import BLOCK, skip_bom
@@ -22,9 +22,14 @@ _TO_BRACKET = re.compile(_PLAIN + rb"[\[\]{}]", re.DOTALL)
 _IN_STRING = re.compile(rb'(?:[^"\\\n]++|\\[^\n])*+', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,\[\]{}]++")
 _RESUME = re.compile(rb"[\]}]\s*,\s*(?=\{)")
+#: Between two rows of turns: where the last one in a buffer may end.
+_BETWEEN = re.compile(rb"[\]}]\s*\}(?=\s*,\s*\{)")
 _GAP = re.compile(rb"[\s,]*+")
 _PAIRS = {ord("}"): ord("{"), ord("]"): ord("[")}
 _MORE = -1
+_MOST_AT_ONCE = 2 * BLOCK
+#: Keeps all the values of a text, and says how many; or none.
+Take = Callable[[bytes], int]
 _CUT_OFF = "The array is not closed: the file seems to be cut off here. Upload it again."
 
 
@@ -37,6 +42,8 @@ class _Values:
         self._stack = bytearray()
         self._broken = self._in_string = False
         self._ended = False
+        #: Up to there values are given out one by one.
+        self._alone_until = 0
         #: The file ended within the last value.
         self.cut_off = False
         #: Place of the next byte in the buffer, and of the buffer's first byte in the file.
@@ -50,6 +57,7 @@ class _Values:
     def _more(self, keep: int) -> None:
         """Drop what stands before `keep`, and read on: as much again as is there, so that this costs little."""
         self._buffer, self._base, self.at = self._buffer[keep:], self._base + keep, self.at - keep
+        self._alone_until -= keep
         chunk = self._stream.read(max(BLOCK, len(self._buffer)))
         self._ended = not chunk
         self._buffer += chunk
@@ -63,6 +71,19 @@ class _Values:
             if self._ended:
                 return _MORE
             self._more(self.at)
+
+    def take_many(self, take: Take) -> int:
+        """Offer all up to the last place in the buffer at which an object ends before another begins: how many went."""
+        if self.at < self._alone_until:
+            return 0  # it was not taken: one by one, up to where it ended
+        if len(self._buffer) - self.at < BLOCK and not self._ended:
+            self._more(self.at)
+        end = _last_end(self._buffer, self.at)
+        taken = take(self._buffer[self.at : end]) if end > self.at else 0
+        # Where there is no such place it is not looked for again with each value.
+        self._alone_until = 0 if taken else max(end, min(len(self._buffer), self.at + _MOST_AT_ONCE) - BLOCK // 2)
+        self.at = end if taken else self.at
+        return taken
 
     def value(self) -> tuple[bytes, bool]:
         """The value that begins here (only its start when it is longer than is taken), and whether it is too long."""
@@ -140,13 +161,25 @@ class _Values:
         return _MORE
 
 
+def _last_end(buffer: bytes, start: int) -> int:
+    """Behind the last object that another one follows, as far as it looks; `start` where there is none."""
+    stop, end = min(len(buffer), start + _MOST_AT_ONCE), start
+    for match in _BETWEEN.finditer(buffer, max(start, stop - BLOCK // 2), stop):
+        end = match.end()
+    return end
+
+
 def _end(pattern: re.Pattern[bytes], buffer: bytes, at: int) -> int:
     match = pattern.match(buffer, at)
     return match.end() if match else at
 
 
-def read_values(stream: Stream) -> Iterator[Record]:
-    """Each value; `number` counts them from 1. What follows the end of an array is told like a value."""
+def read_values(stream: Stream, take: Take | None = None) -> Iterator[Record]:
+    """Each value; `number` counts them from 1. What follows the end of an array is told like a value.
+
+    `take`: gets what seem to be many values of an array at once, with commas between them, and says how many it kept;
+    only of none is each given out.
+    """
     skip_bom(stream)
     values = _Values(stream)
     number, in_array = 0, values.gap() == ord("[")
@@ -155,6 +188,9 @@ def read_values(stream: Stream) -> Iterator[Record]:
         if in_array and byte == ord("]"):
             in_array = False
             values.at += 1
+            continue
+        if in_array and take and (taken := values.take_many(take)):
+            number += taken
             continue
         number, offset = number + 1, values.offset
         raw, long = values.value()

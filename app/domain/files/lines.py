@@ -36,7 +36,7 @@ def read_blocks(stream: Stream) -> Iterator[Record]:
             end, parts = 0, []
             number, offset = number + 1, stream.position - len(chunk)
         if end:
-            block = b"".join((*parts, chunk[:end]))
+            block = b"".join((*parts, memoryview(chunk)[:end]))
             yield Record(number, offset, block)
             number, offset = number + block.count(b"\n"), offset + len(block)
         parts, size = [chunk[end:]], len(chunk) - end

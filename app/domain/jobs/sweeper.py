@@ -25,6 +25,7 @@ from app.domain.datasets.models import Dataset
 from app.domain.jobs import fence, leftovers, retention, service
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import FINAL, LEASED, JobKind
+from app.domain.uploads import service as uploads
 
 log = logging.getLogger(__name__)
 _TIDY_SECONDS = 600
@@ -109,6 +110,7 @@ class Sweeper:
             self._each(partial(self._forget, dataset))
         if time.monotonic() >= self._next_prune:
             retention.prune(self._ctx)
+            uploads.sweep(self._ctx)
             self._next_prune = time.monotonic() + _PRUNE_SECONDS
 
     @staticmethod
@@ -169,6 +171,7 @@ class Sweeper:
             shared = datasets.shares_source(session, dataset)
         if not shared:
             self._ctx.storage.delete(dataset.source_key)
+        self._ctx.storage.discard(dataset.source_key + ".part")  # of a fetch that did not end
         with self._ctx.db.session(write=True) as session:
             datasets.forget_source(session, dataset.id or 0)
 

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request
 from sqlmodel import Session
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.core.context import Context
-from app.core.storage import StorageError
 from app.domain.datasets import audits as asked
 from app.domain.datasets import service, versions
-from app.domain.datasets.models import Dataset, DatasetState
-from app.domain.datasets.refusals import FormatError
-from app.domain.errors import DomainError, InvalidError, NoSpaceError, TooLargeError
-from app.domain.files.reading import look_at, stem
-from app.domain.files.unpacking import unpacked
+from app.domain.datasets.models import Dataset
+from app.domain.errors import DomainError, InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
 from app.domain.models.catalogue import check_model, offered
+from app.web.arrivals import Arrived, check_room, check_size, keep
 from app.web.deps import ActorDep, ContextDep, FormDep, Id, SessionDep, get_context, text
-from app.web.doors import about, request_session
 from app.web.errors import wants_json
 from app.web.incoming import Received, receive
 from app.web.refusals import as_json, until_then
-from app.web.render import page, put_flash, see_other
+from app.web.render import page, see_other
 from app.web.render import translate as _
 from app.web.views.audits import audit_view
 from app.web.views.datasets import DatasetView, dataset_view, first_look, problem_view, row_view
 from app.web.views.owners import owner_words
+from app.web.views.sources import new_page
 from app.web.views.versions import version_lines
 
 router = APIRouter()
-#: Bytes left free on the disk after an upload: room for the canonical rows comes on top.
-SPARE_BYTES = 256_000_000
 #: What the form around a file may weigh.
 FORM_OVERHEAD = 20_000
 ROWS_A_PAGE, PROBLEMS_A_PAGE = 10, 50
@@ -58,109 +52,38 @@ def dataset_views(session: Session) -> list[DatasetView]:
 
 
 @router.get("/datasets/new")
-def new_page(request: Request, ctx: ContextDep) -> Response:
-    """The upload form."""
-    return _form(request, ctx)
-
-
-def _form(request: Request, ctx: Context, error: str = "", status_code: int = 200) -> Response:
-    most = ctx.settings.web.max_upload_bytes
-    return page(request, "datasets/new.html", status_code=status_code, error=error, max_bytes=most)
+def upload_page(request: Request, ctx: ContextDep) -> Response:
+    """All the ways in."""
+    return new_page(request, ctx)
 
 
 @router.post("/datasets")
 async def upload(request: Request) -> Response:
     """Take a file off the wire and lead to its page. The same for the plain form (303) and a script (JSON)."""
     ctx = get_context(request)
+    length = request.headers.get("content-length", "")
+    size = int(length) if length.isascii() and length.isdigit() else 0
     try:
-        _check_size(request, ctx)
+        check_size(ctx, size - FORM_OVERHEAD)
+        check_room(ctx, 2 * size)
         received = await receive(request, ctx.storage, max_bytes=ctx.settings.web.max_upload_bytes)
-        location, said = await anyio.to_thread.run_sync(_keep, request, ctx, received)
+        arrived = await anyio.to_thread.run_sync(_keep, request, ctx, received)
     except DomainError as exc:
         return await anyio.to_thread.run_sync(_refuse, request, ctx, exc)
-    if not wants_json(request):
-        return see_other(request, location, said, "")
-    response = JSONResponse({"location": location}, 201, {"location": location})
-    if said:
-        put_flash(response, said, "")
-    return response
+    return arrived.as_json() if wants_json(request) else see_other(request, arrived.location, arrived.said, "")
+
+
+def _keep(request: Request, ctx: Context, received: Received) -> Arrived:
+    try:
+        return keep(request, ctx, received)
+    finally:
+        ctx.storage.discard(received.key)
 
 
 def _refuse(request: Request, ctx: Context, exc: DomainError) -> Response:
     if wants_json(request):
         return until_then(as_json(exc.status, exc.message, exc.field), exc)
-    return until_then(_form(request, ctx, exc.message, exc.status), exc)
-
-
-def _check_size(request: Request, ctx: Context) -> None:
-    """Refuse by the headers, before the first byte is read."""
-    length = request.headers.get("content-length", "")
-    size = int(length) if length.isascii() and length.isdigit() else 0
-    most = ctx.settings.web.max_upload_bytes
-    if size > most + FORM_OVERHEAD:
-        raise TooLargeError(_("This file is larger than the server accepts (%(n)s bytes).", n=most), field="file")
-    if 2 * size + SPARE_BYTES > ctx.storage.free_bytes():
-        raise NoSpaceError(_("The server's disk has no room for this file. Delete what is not needed."), field="file")
-
-
-def _keep(request: Request, ctx: Context, received: Received) -> tuple[str, str]:
-    """A data set out of the received bytes: its address, and a word if the same file was here already."""
-    try:
-        _check_head(ctx, received)
-        with request_session(request, write=False) as session:
-            known = _known(session, received)
-        return known or _place(request, ctx, received)
-    finally:
-        ctx.storage.discard(received.key)
-
-
-def _check_head(ctx: Context, received: Received) -> None:
-    try:
-        with unpacked(ctx.storage.path(received.key)) as stream:
-            look_at(stream, received.filename)
-    except FormatError as exc:
-        raise InvalidError(str(exc), field="file") from exc
-
-
-def _known(session: Session, received: Received) -> tuple[str, str] | None:
-    known = service.find_by_hash(session, received.sha256)
-    if known is None or known.state == DatasetState.FAILED:
-        return None
-    return f"/datasets/{known.id}", _("This very file is here already, as “%(name)s”.", name=known.name)
-
-
-def _place(request: Request, ctx: Context, received: Received) -> tuple[str, str]:
-    """Give the bytes their name, and publish them while no transaction is open: that may take long."""
-    part = ctx.storage.path(received.key)
-    key = f"datasets/src-{received.sha256[:16]}-{part.stem[:8]}"
-    part.rename(ctx.storage.make_parent(key))
-    try:
-        ctx.storage.publish(key)
-        return _enter(request, ctx, received, key)
-    except BaseException:
-        ctx.storage.discard(key)
-        with suppress(StorageError):
-            ctx.storage.withdraw(key)
-        raise
-
-
-def _enter(request: Request, ctx: Context, received: Received, key: str) -> tuple[str, str]:
-    with request_session(request, write=True) as session:
-        twin = _known(session, received)
-        if twin is None:
-            dataset = service.create_from_upload(
-                session,
-                ctx.bells,
-                name=received.name or stem(received.filename),
-                filename=received.filename,
-                size=received.size,
-                sha256=received.sha256,
-                source_key=key,
-            )
-            about(request, f"dataset {dataset.id} “{dataset.name}”", sha256=received.sha256)
-            return f"/datasets/{dataset.id}", ""
-    ctx.storage.delete(key)
-    return twin
+    return until_then(new_page(request, ctx, {"file": exc.message}, status_code=exc.status), exc)
 
 
 @router.get("/datasets/{dataset_id}")

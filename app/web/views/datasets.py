@@ -22,6 +22,7 @@ from app.domain.jobs.states import LIVE, JobState
 from app.web import filters
 from app.web.render import translate as _
 from app.web.render import translate_many
+from app.web.views.sources import fetching_words, origin_words, parts_to_choose
 
 #: Bytes after which a first look is over.
 HEAD_BYTES = 4_000_000
@@ -41,6 +42,27 @@ class DatasetView:
     @property
     def is_checking(self) -> bool:
         return self.row.state == DatasetState.CHECKING
+
+    @property
+    def is_fetching(self) -> bool:
+        """Its file is still to come."""
+        return self.is_checking and bool(self.row.origin) and not self.row.sha256
+
+    @property
+    def not_fetched(self) -> bool:
+        """Nor will it come by itself."""
+        failed = self.intake_failed or self.row.state == DatasetState.FAILED
+        return failed and bool(self.row.origin) and not self.row.sha256
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """Among which a person has to choose."""
+        return parts_to_choose(self.row) if self.row.state == DatasetState.NEEDS_PART else []
+
+    @property
+    def origin(self) -> str:
+        """Where it was fetched from."""
+        return origin_words(self.row)
 
     @property
     def is_ready(self) -> bool:
@@ -77,8 +99,10 @@ class DatasetView:
         """State of the `badge` macro."""
         if self.is_checking and self.intake is not None:
             waits = self.intake.job_state == JobState.QUEUED
-            return "failed" if self.intake_failed else "queued" if waits else "checking"
-        return "problems" if self.row.state == DatasetState.NEEDS_CHOICE else self.row.state
+            going = "fetching" if self.is_fetching else "checking"
+            return "failed" if self.intake_failed else "queued" if waits else going
+        waits_for_us = {DatasetState.NEEDS_CHOICE, DatasetState.NEEDS_PART}
+        return "problems" if self.row.state in waits_for_us else self.row.state
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -86,8 +110,19 @@ class DatasetView:
         job = self.intake
         if job is None or job.job_state == JobState.QUEUED:
             return {"done": None, "total": None, "text": _("Waiting for a worker"), "kind": "halt"}
+        if self.is_fetching:
+            return self._fetched(job)
         done, total = filters.filesize(job.phase_done or 0), filters.filesize(self.row.size)
         said = _("%(done)s of %(total)s read", done=done, total=total)
+        return {"done": job.phase_done, "total": job.phase_total, "text": said}
+
+    @staticmethod
+    def _fetched(job: Job) -> dict[str, Any]:
+        if job.phase_done is None:
+            return {"done": None, "total": None, "text": _("Asking where it lies")}
+        done, total = filters.filesize(job.phase_done), filters.filesize(job.phase_total or 0)
+        of = _("%(done)s of %(total)s fetched", done=done, total=total)
+        said = of if job.phase_total else _("%(done)s fetched", done=done)
         return {"done": job.phase_done, "total": job.phase_total, "text": said}
 
 
@@ -99,6 +134,10 @@ def dataset_view(dataset: Dataset, intake: Job | None = None) -> DatasetView:
 def _sentence(dataset: Dataset) -> str:
     if dataset.state == DatasetState.CHECKING and not dataset.is_read_from_file:
         return _("The rows of this version are being written.")
+    if dataset.state == DatasetState.NEEDS_PART:
+        return _("%(where)s was found on the Hub.", where=origin_words(dataset))
+    if dataset.state == DatasetState.CHECKING and dataset.origin and not dataset.sha256:
+        return fetching_words(dataset)
     if dataset.state == DatasetState.CHECKING:
         return _("Every line of %(file)s is being read and checked.", file=dataset.filename)
     if dataset.state == DatasetState.FAILED:

@@ -1,0 +1,74 @@
+"""Before an intake: the file that it reads is fetched, and put into its place whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from worker.child import Child, JobError
+from worker.trainer.protocol import Result
+from worker.trainer.specs import FETCHING, HubFetch, IntakeSpec
+
+_CHUNK = 1 << 20
+#: Bytes that stay free on the disk after a fetch; the rows come on top.
+_SPARE_BYTES = 256_000_000
+
+
+def fetch(child: Child, spec: IntakeSpec) -> IntakeSpec | None:
+    """The same with its source in place; None when a person has to choose a part first. Raises `JobError`."""
+    wish = spec.fetch
+    if wish is None or spec.source.exists():
+        return spec
+    spec.source.parent.mkdir(parents=True, exist_ok=True)
+    folder = spec.source.with_name(spec.source.name + FETCHING)
+    folder.mkdir(exist_ok=True)
+    out = folder / "whole"
+    if isinstance(wish, HubFetch):
+        from worker.intake import hub  # its library takes a second to load
+
+        found = hub.find(wish, child)
+        parts = hub.choose(found, wish)
+        if len(parts) > 1:
+            child.events.emit(Result(payload={"choices": hub.described(found, parts), "commit": found.commit}))
+            return None
+        check_size(sum(found.sizes[name] for name in parts[0].files), wish.max_bytes, folder, len(parts[0].files) + 1)
+        name = hub.fetch(wish, found, parts[0], child, folder, out)
+        about = {"commit": found.commit, "config": parts[0].config, "split": parts[0].split}
+    else:
+        from worker.intake.web import fetch_url
+
+        name, about = fetch_url(wish, child, out), {}
+    _tell(child, spec, out, name, about)
+    shutil.rmtree(folder, ignore_errors=True)
+    return spec.model_copy(update={"filename": name})
+
+
+def check_size(size: int, most: int, folder: Path, copies: int) -> None:
+    """Before the first byte. `copies`: more than two files lie there twice for a while. Raises `JobError`."""
+    if most and size > most:
+        message = f"It holds {size / 1e9:.1f} GB, more than the server accepts ({most / 1e9:.1f} GB)."
+        raise JobError(
+            "bad_data", message, "Choose a smaller part, or ask for a higher limit (TUNEDECK_WEB__MAX_UPLOAD_BYTES)."
+        )
+    needed = size * (3 if copies > 2 else 2) + _SPARE_BYTES
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        message = f"It needs {needed / 1e9:.1f} GB with its rows, and the disk has {free / 1e9:.1f} GB free."
+        raise JobError("disk_full", message, "Free some space on the worker's disk, then fetch it again.")
+
+
+def _tell(child: Child, spec: IntakeSpec, out: Path, name: str, about: dict[str, Any]) -> None:
+    """The file goes to its place, and the runner hears of it before it is read."""
+    digest = hashlib.sha256()
+    with out.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            child.stop_point()
+    size = out.stat().st_size
+    if size == 0:
+        raise JobError("bad_data", "What was fetched is empty.", "Choose another part, or another data set.")
+    out.replace(spec.source)
+    source = {"size": size, "sha256": digest.hexdigest(), "filename": name[:200]} | about
+    child.events.emit(Result(payload={"source": source}))
