@@ -138,8 +138,9 @@ def newest_first(datasets: list[Dataset]) -> tuple[list[Dataset], list[Dataset]]
 
 
 def file_of(session: Session, dataset: Dataset) -> Dataset | None:
-    """The version whose rows were read from the uploaded file that these come from; None when it is gone."""
+    """The version whose rows were read from the file that these come from; None when it is gone, or not here yet."""
     found: Dataset | None = dataset
     while found is not None and not found.is_read_from_file:
         found = session.get(Dataset, found.parent_id)
-    return found if found is not None and found.deleted_at is None and found.source_key else None
+    is_here = found is not None and found.deleted_at is None and found.source_key and found.sha256
+    return found if is_here else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
@@ -11,6 +12,8 @@ from sqlmodel import Session, col
 from app.domain.jobs.models import JobAttempt, Metric
 
 Series = tuple[list[int], list[float]]
+#: Read so many at a time: a long job has a million.
+_ROWS = 5000
 
 
 def series(
@@ -25,17 +28,18 @@ def series(
     `span`: only the steps from its first to its second, both included.
     """
     found = _points(session, job_id, names, span)
-    return {name: thin(*points, max_points) for name, points in found.items()}
+    return {name: thin(list(steps), list(values), max_points) for name, (steps, values) in found.items()}
 
 
 def exact(session: Session, job_id: int, names: Collection[str] | None = None) -> dict[str, Series]:
     """The same, with every point."""
-    return _points(session, job_id, names, None)
+    found = _points(session, job_id, names, None)
+    return {name: (list(steps), list(values)) for name, (steps, values) in found.items()}
 
 
 def _points(
     session: Session, job_id: int, names: Collection[str] | None, span: tuple[int, int] | None
-) -> dict[str, Series]:
+) -> dict[str, tuple[array[int], array[float]]]:
     query = (
         sa.select(col(Metric.name), col(Metric.attempt), col(Metric.step), col(Metric.value))
         .where(col(Metric.job_id) == job_id)
@@ -46,8 +50,8 @@ def _points(
     if span is not None:
         query = query.where(col(Metric.step).between(*span))
     ends = _ends(session, job_id)
-    out: dict[str, Series] = defaultdict(lambda: ([], []))
-    for name, attempt, step, value in session.execute(query):
+    out: dict[str, tuple[array[int], array[float]]] = defaultdict(lambda: (array("q"), array("d")))
+    for name, attempt, step, value in session.execute(query, execution_options={"yield_per": _ROWS}):
         if step <= ends.get(attempt, step):
             out[name][0].append(step)
             out[name][1].append(value)
@@ -88,12 +92,24 @@ def thin(steps: list[int], values: list[float], max_points: int) -> Series:
 
 def latest(session: Session, job_id: int) -> dict[str, float]:
     """name -> value at the furthest step of the newest attempt that reported it."""
-    query = (
-        sa.select(col(Metric.name), col(Metric.value))
-        .where(col(Metric.job_id) == job_id)
-        .order_by(col(Metric.attempt), col(Metric.step))
+    mine = col(Metric.job_id) == job_id
+    newest = sa.select(col(Metric.name), sa.func.max(col(Metric.attempt)).label("attempt")).where(mine)
+    attempt = newest.group_by(col(Metric.name)).subquery()
+    furthest = (
+        sa.select(col(Metric.name), col(Metric.attempt), sa.func.max(col(Metric.step)).label("step"))
+        .join(attempt, sa.and_(col(Metric.name) == attempt.c.name, col(Metric.attempt) == attempt.c.attempt))
+        .where(mine)
+        .group_by(col(Metric.name), col(Metric.attempt))
+        .subquery()
     )
-    return {key: value for key, value in session.execute(query)}
+    return _values_at(session, job_id, furthest)
+
+
+def _values_at(session: Session, job_id: int, places: sa.Subquery) -> dict[str, float]:
+    """name -> value, of those that `places` has columns of."""
+    same = [getattr(Metric, column.name) == column for column in places.columns]
+    query = sa.select(col(Metric.name), col(Metric.value)).join(places, sa.and_(*same))
+    return {name: value for name, value in session.execute(query.where(col(Metric.job_id) == job_id))}
 
 
 def sparklines(session: Session, job_ids: Iterable[int], points: int = 40) -> dict[int, list[float]]:
