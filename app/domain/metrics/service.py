@@ -43,7 +43,7 @@ def _points(
     query = (
         sa.select(col(Metric.name), col(Metric.attempt), col(Metric.step), col(Metric.value))
         .where(col(Metric.job_id) == job_id)
-        .order_by(col(Metric.name), col(Metric.attempt), col(Metric.step))
+        .order_by(col(Metric.attempt), col(Metric.name), col(Metric.step))  # as the primary key has them
     )
     if names is not None:
         query = query.where(col(Metric.name).in_(list(names)))
@@ -51,10 +51,11 @@ def _points(
         query = query.where(col(Metric.step).between(*span))
     ends = _ends(session, job_id)
     out: dict[str, tuple[array[int], array[float]]] = defaultdict(lambda: (array("q"), array("d")))
-    for name, attempt, step, value in session.execute(query, execution_options={"yield_per": _ROWS}):
-        if step <= ends.get(attempt, step):
-            out[name][0].append(step)
-            out[name][1].append(value)
+    for part in session.connection().execute(query, execution_options={"yield_per": _ROWS}).partitions():
+        for name, attempt, step, value in part:
+            if step <= ends.get(attempt, step):
+                out[name][0].append(step)
+                out[name][1].append(value)
     return dict(out)
 
 
