@@ -24,6 +24,7 @@ from app.web.limits import Limits
 from app.web.pages import (
     account,
     artifacts,
+    compare,
     dataset_rows,
     datasets,
     health,
@@ -88,6 +89,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         new_job,
         job_list,
         jobs,
+        compare,
         artifacts,
         models,
         workers,

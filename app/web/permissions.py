@@ -126,6 +126,9 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/jobs/{job_id}/retry"): _make("job.retry", "job"),
     ("POST", "/jobs/{job_id}/share"): _change("job", "job.share"),
     ("GET", "/artifacts/{artifact_id}/download"): _see("artifact"),
+    # Beside each other: the session shows of the numbers in the address those that may be seen
+    ("GET", "/compare"): READ,
+    ("GET", "/compare/metrics.json"): READ,
     # Models
     ("GET", "/models"): READ,
     ("GET", "/models/{job_id}"): _see("job"),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PAGES = (
     "/",
+    "/compare",
     "/datasets",
     "/datasets/new",
     "/jobs",
@@ -54,7 +55,8 @@ def every_page(world: seeding.World) -> list[str]:
         f"/models/{world.done}",
     ]
     shown = [f"/jobs/{i}" for i in (world.running, world.done, world.failed, world.queued)]
-    return [*PAGES, *made, *shown, f"/jobs/new?like={world.failed}", "/jobs?show=failed", "/nope"]
+    compared = f"/compare?jobs={world.running},{world.done},{world.failed},{world.queued},999"
+    return [*PAGES, *made, *shown, compared, f"/jobs/new?like={world.failed}", "/jobs?show=failed", "/nope"]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -98,7 +100,7 @@ def test_every_route_is_reachable_from_a_page(house: House, ctx: Context) -> Non
     ):
         assert client.post(path.format(**house.ids), data=form).status_code < 400
     seen: set[tuple[str, str]] = {item for item in Links(house.browser().get("/sign-in").text).found}
-    waiting = {"/", "/account"}
+    waiting = {"/", "/account", f"/compare?jobs={world.done},{world.failed}"}  # where ticked boxes lead
     with ctx.db.session(write=True) as session:
         failed = jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=1)[0]
         session.execute(sa.update(Job).where(sa.column("id") == failed.id).values(state=JobState.FAILED))
