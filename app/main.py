@@ -15,6 +15,7 @@ from app.domain.jobs.sweeper import Sweeper
 from app.web import errors, stream
 from app.web.api import jobs as api_jobs
 from app.web.api import queues as api_queues
+from app.web.api import sweeps as api_sweeps
 from app.web.api import workers as api_workers
 from app.web.attendance import Attendance
 from app.web.doors import authorize
@@ -40,6 +41,7 @@ from app.web.pages import (
     settings,
     sign_in,
     storage,
+    sweeps,
     trail,
     workers,
 )
@@ -90,6 +92,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         job_list,
         jobs,
         compare,
+        sweeps,
         artifacts,
         models,
         workers,
@@ -100,7 +103,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         storage,
     ):
         app.include_router(room.router, include_in_schema=False)
-    for calls in (api_jobs, api_queues, api_workers):
+    for calls in (api_jobs, api_sweeps, api_queues, api_workers):
         app.include_router(calls.router)
     app.mount("/static", Static(resource_dir("static")), name="static")
     errors.install(app)

@@ -9,9 +9,21 @@ from app.domain.deliveries import models as deliveries
 from app.domain.jobs import models as jobs
 from app.domain.preferences import models as preferences
 from app.domain.secrets import models as secrets
+from app.domain.sweeps import models as sweeps
 from app.domain.trail import models as trail
 from app.domain.users import models as users
 from app.domain.workers import models as workers
 
 metadata = SQLModel.metadata
-__all__ = ["datasets", "deliveries", "jobs", "metadata", "preferences", "secrets", "trail", "users", "workers"]
+__all__ = [
+    "datasets",
+    "deliveries",
+    "jobs",
+    "metadata",
+    "preferences",
+    "secrets",
+    "sweeps",
+    "trail",
+    "users",
+    "workers",
+]

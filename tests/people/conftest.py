@@ -14,6 +14,7 @@ from app.core.context import Context, make_context
 from app.core.settings import Settings, WebSettings
 from app.domain.datasets.models import Dataset
 from app.domain.jobs.models import Job
+from app.domain.sweeps.models import Sweep
 from app.domain.users import passwords, service
 from app.domain.users.access import Role
 from app.main import create_app
@@ -73,6 +74,7 @@ def open_house(settings: Settings, ctx: Context) -> House:
     with ctx.db.session(write=True) as session:
         for table in (Dataset, Job):
             session.execute(sa.update(table).values(owner_id=ids["mia"]))
+        session.execute(sa.update(Sweep).values(owner_id=ids["mia"]))
         session.execute(sa.update(Job).values(started_by=ids["mia"]))
     return House(make_context(settings), create_app(settings), ids, world)
 

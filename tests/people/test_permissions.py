@@ -74,6 +74,7 @@ def ids(house: House) -> dict[str, Any]:
         "dataset_id": world.dataset,
         "job_id": world.done,
         "artifact_id": world.gguf,
+        "sweep_id": world.sweep,
         "user_id": house.ids["vi"],
         "token_id": 1,
         "browser_id": 10**6,

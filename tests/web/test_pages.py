@@ -53,6 +53,7 @@ def every_page(world: seeding.World) -> list[str]:
         f"/datasets/{world.dataset}/rows/1",
         f"/datasets/{world.problems}",
         f"/models/{world.done}",
+        f"/sweeps/{world.sweep}",
     ]
     shown = [f"/jobs/{i}" for i in (world.running, world.done, world.failed, world.queued)]
     compared = f"/compare?jobs={world.running},{world.done},{world.failed},{world.queued},999"
@@ -272,6 +273,8 @@ PARTS = {
     "/jobs/": ("job-head", "job-body", "job-progress", "job-answers", "job-exports", "exports"),
     "/datasets/": ("dataset-head", "dataset-body"),
     "/models/": ("model-body", "exports"),
+    "/compare?": ("compare-body",),
+    "/sweeps/": ("sweep-body",),
 }
 
 
