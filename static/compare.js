@@ -128,7 +128,7 @@ class Compare extends HTMLElement {
     const grid = { stroke: style.borderTopColor, width: 1 };
     const each = (write) => (_, ticks) => ticks.map((tick) => (tick === null ? null : write(tick)));
     const step = (tick) => (this.on.share ? `${formats.number(tick)} %` : Number.isInteger(tick) ? formats.number(tick) : "");
-    const value = (tick) => tick.toLocaleString("en", { notation: "compact" });
+    const value = (tick) => tick.toLocaleString("en", { notation: "compact", maximumFractionDigits: 2 });
     const series = plot.runs.map((run, i) => {
       const line = getComputedStyle(run.mark.querySelector("line"));
       const dash = line.strokeDasharray === "none" ? undefined : [6, 4];

@@ -42,7 +42,7 @@ CHECKS = [
 #: Values that lead somewhere: what is made up alone hardly ever gets past the first look.
 _SOMEWHERE = {
     "job_id": st.integers(1, 9),
-    **dict.fromkeys(("dataset_id", "artifact_id", "message_id"), st.integers(1, 2)),
+    **dict.fromkeys(("dataset_id", "artifact_id", "message_id", "sweep_id"), st.integers(1, 2)),
     "queue": st.sampled_from(["gpu", "light"]),
     "name": st.just("w"),
     "channel": st.sampled_from(["webhook", "email"]),
