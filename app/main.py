@@ -16,6 +16,7 @@ from app.web import errors, stream
 from app.web.api import datasets as api_datasets
 from app.web.api import jobs as api_jobs
 from app.web.api import queues as api_queues
+from app.web.api import sweeps as api_sweeps
 from app.web.api import workers as api_workers
 from app.web.attendance import Attendance
 from app.web.doors import authorize
@@ -25,6 +26,7 @@ from app.web.limits import Limits
 from app.web.pages import (
     account,
     artifacts,
+    compare,
     curves,
     dataset_files,
     dataset_rows,
@@ -45,6 +47,7 @@ from app.web.pages import (
     sign_in,
     sources,
     storage,
+    sweeps,
     trail,
     uploads,
     versions,
@@ -105,6 +108,8 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         jobs,
         joblog,
         curves,
+        compare,
+        sweeps,
         artifacts,
         models,
         workers,
@@ -115,7 +120,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         storage,
     ):
         app.include_router(room.router, include_in_schema=False)
-    for calls in (api_datasets, api_jobs, api_queues, api_workers):
+    for calls in (api_datasets, api_jobs, api_sweeps, api_queues, api_workers):
         app.include_router(calls.router)
     app.mount("/static", Static(resource_dir("static")), name="static")
     errors.install(app)

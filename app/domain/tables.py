@@ -9,6 +9,7 @@ from app.domain.deliveries import models as deliveries
 from app.domain.jobs import models as jobs
 from app.domain.preferences import models as preferences
 from app.domain.secrets import models as secrets
+from app.domain.sweeps import models as sweeps
 from app.domain.trail import models as trail
 from app.domain.uploads import models as uploads
 from app.domain.users import models as users
@@ -22,6 +23,7 @@ __all__ = [
     "metadata",
     "preferences",
     "secrets",
+    "sweeps",
     "trail",
     "uploads",
     "users",

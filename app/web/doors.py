@@ -15,6 +15,7 @@ from app.domain.datasets import service as datasets
 from app.domain.errors import NotAllowedError, NotFoundError, SignInError
 from app.domain.exports.service import get_artifact
 from app.domain.jobs import service as jobs
+from app.domain.sweeps import service as sweeps
 from app.domain.trail import service as trail
 from app.domain.users import sessions, tokens
 from app.domain.users.access import LOCAL, Actor, Role
@@ -195,7 +196,12 @@ def _artifact(session: Session, number: int) -> tuple[int | None, str]:
     return _job(session, get_artifact(session, number).job_id)
 
 
-_OBJECTS = {"dataset": _dataset, "job": _job, "artifact": _artifact}
+def _sweep(session: Session, number: int) -> tuple[int | None, str]:
+    found, _runs = sweeps.get_sweep(session, number)
+    return found.owner_id, found.name
+
+
+_OBJECTS = {"dataset": _dataset, "job": _job, "artifact": _artifact, "sweep": _sweep}
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from app.domain.jobs.states import LEASED, JobKind
 
 PLACES = ("datasets", "jobs", "models", "workers", "settings", "account")
 #: Pages without a place of their own.
-_BELONGS = {"storage": "settings"}
+_BELONGS = {"storage": "settings", "compare": "jobs", "sweeps": "jobs"}
 #: What a running job of each kind counts for in the rail.
 _COUNTED = {JobKind.TRAIN: "jobs", JobKind.INTAKE: "datasets", JobKind.EXPORT: "models", JobKind.PUSH: "models"}
 

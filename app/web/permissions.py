@@ -145,6 +145,11 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/jobs/{job_id}/retry"): _make("job.retry", "job"),
     ("POST", "/jobs/{job_id}/share"): _change("job", "job.share"),
     ("GET", "/artifacts/{artifact_id}/download"): _see("artifact"),
+    # Beside each other: the session shows of the numbers in the address those that may be seen
+    ("GET", "/compare"): READ,
+    ("GET", "/compare/metrics.json"): READ,
+    ("GET", "/sweeps/{sweep_id}"): _see("sweep"),
+    ("POST", "/sweeps/{sweep_id}/cancel"): _change("sweep", "sweep.cancel"),
     # Models
     ("GET", "/models"): READ,
     ("GET", "/models/{job_id}"): _see("job"),
@@ -207,6 +212,9 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("POST", "/api/jobs/{job_id}/retry"): _make("job.retry", "job"),
     ("POST", "/api/jobs/{job_id}/duplicate"): _make("job.duplicate", "job"),
     ("POST", "/api/jobs/{job_id}/further"): _make("job.further", "job"),
+    ("POST", "/api/sweeps"): _make("sweep.start"),
+    ("GET", "/api/sweeps/{sweep_id}"): _see("sweep"),
+    ("POST", "/api/sweeps/{sweep_id}/cancel"): _change("sweep", "sweep.cancel"),
     ("GET", "/api/queues"): READ,
     ("POST", "/api/queues/{queue}/hold"): _admin("queue.hold"),
     ("POST", "/api/queues/{queue}/go"): _admin("queue.go"),

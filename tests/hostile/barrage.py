@@ -46,7 +46,7 @@ CHECKS = [
 _SOMEWHERE = {
     "job_id": st.integers(1, 14),
     **dict.fromkeys(("dataset_id", "artifact_id", "user_id"), st.integers(1, 4)),
-    **dict.fromkeys(("message_id", "token_id"), st.integers(1, 2)),
+    **dict.fromkeys(("message_id", "token_id", "sweep_id"), st.integers(1, 2)),
     "browser_id": st.integers(1, 20),
     "queue": st.sampled_from(["gpu", "light"]),
     "name": st.just("w"),

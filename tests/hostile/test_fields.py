@@ -36,7 +36,7 @@ NAMES = {
 MAILS = {"recipients", "sender"}
 IDS = {
     "adapter_of", "artifact_id", "before", "browser_id", "dataset", "dataset_id", "further", "job_id", "less", "like",
-    "message_id", "token_id", "upload_id", "user_id", "validation_dataset", "who",
+    "message_id", "sweep_id", "token_id", "upload_id", "user_id", "validation_dataset", "who",
 }  # fmt: skip
 SECRETS = {"again", "hub_token", "key", "old_password", "password", "signing_secret", "user"}
 TEXTS = {
@@ -48,12 +48,14 @@ TEXTS = {
 #: One of a few words, or a number: compared or parsed, never used as it is.
 CHOICES = {
     "after", "artifact", "attention", "channel", "config", "currency", "ends", "engine", "eval_steps", "fit_memory",
-    "gpu_hour", "gpus", "gradient_accumulation_steps", "gradient_checkpointing", "kind", "learning_rate", "limit",
-    "load_in", "lora_alpha", "lora_dropout", "lora_r", "lr_scheduler_type", "max_new_tokens", "max_seq_length",
+    "gpu_hour", "gpus", "gradient_accumulation_steps", "gradient_checkpointing", "grid", "jobs", "kind",
+    "learning_rate", "limit", "load_in", "lora_alpha", "lora_dropout", "lora_r", "lr_scheduler_type",
+    "max_new_tokens", "max_seq_length",
     "max_steps", "min_gpu_memory_gb", "num_train_epochs", "offset", "optim", "packing", "per_device_train_batch_size",
     "port", "precision", "priority", "problem", "quant", "row", "save_minutes", "save_steps", "security", "seed",
     "show", "start", "state", "temperature", "validation_split", "visibility", "warmup_steps", "weight_decay", "what",
     "where",
+    "sweep_field", "sweep_values",
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
     "length", "number", "size", "modified",

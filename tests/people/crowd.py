@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from app.core.context import Context
 from app.domain.datasets.models import Dataset
 from app.domain.jobs.models import Job
+from app.domain.sweeps.models import Sweep
 from app.domain.users import passwords, service
 from app.domain.users.access import Role
 
@@ -36,6 +37,6 @@ def known_hash() -> str:
 def give(ctx: Context, user_id: int) -> None:
     """Whatever is nobody's becomes theirs."""
     with ctx.db.session(write=True) as session:
-        for table in (Dataset, Job):
+        for table in (Dataset, Job, Sweep):
             session.execute(sa.update(table).where(table.owner_id.is_(None)).values(owner_id=user_id))  # type: ignore[union-attr]
         session.execute(sa.update(Job).where(Job.started_by.is_(None)).values(started_by=user_id))  # type: ignore[union-attr]

@@ -52,6 +52,7 @@ def ids(house: House) -> dict[str, Any]:
         "upload_id": 10**6,
         "job_id": world.done,
         "artifact_id": world.gguf,
+        "sweep_id": world.sweep,
         "user_id": house.ids["vi"],
         "token_id": 1,
         "browser_id": 10**6,

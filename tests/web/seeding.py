@@ -34,6 +34,7 @@ from app.domain.jobs.config import Question, TrainConfig
 from app.domain.jobs.models import Answer, Artifact, Job, JobAttempt, JobEvent, Metric, Score
 from app.domain.jobs.states import JobKind, JobState
 from app.domain.models.catalogue import BUNDLED
+from app.domain.sweeps.models import Sweep
 
 CONFIG = TrainConfig(base_model=BUNDLED, questions=(Question(prompt="Why is the sky blue?", expected="Scattering."),))
 
@@ -200,6 +201,7 @@ class World:
     queued: int
     adapter: int
     gguf: int
+    sweep: int
 
 
 def world(ctx: Context) -> World:
@@ -218,5 +220,10 @@ def world(ctx: Context) -> World:
             error={"class": "nan_loss", "message": "The loss is NaN.", "advice": "Lower it."},
         )
         queued = training(session, ctx, good, "queued")
+        sweep = Sweep(name="sweep", fields=["learning_rate", "lora_r"])
+        session.add(sweep)
+        session.flush()
+        for job in (running, done, failed, queued):
+            job.sweep_id = sweep.id
         one, two, three, four = (job.id or 0 for job in (running, done, failed, queued))
-    return World(good, bad, one, two, three, four, files["adapter"], files["gguf"])
+    return World(good, bad, one, two, three, four, files["adapter"], files["gguf"], sweep.id or 0)

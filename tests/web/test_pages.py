@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PAGES = (
     "/",
+    "/compare",
     "/datasets",
     "/datasets/new",
     "/jobs",
@@ -56,9 +57,11 @@ def every_page(world: seeding.World) -> list[str]:
         f"/datasets/{world.dataset}/changes",
         f"/datasets/{world.problems}",
         f"/models/{world.done}",
+        f"/sweeps/{world.sweep}",
     ]
     shown = [f"/jobs/{i}" for i in (world.running, world.done, world.failed, world.queued)]
-    return [*PAGES, *made, *shown, f"/jobs/new?like={world.failed}", "/jobs?show=failed", "/nope"]
+    compared = f"/compare?jobs={world.running},{world.done},{world.failed},{world.queued},999"
+    return [*PAGES, *made, *shown, compared, f"/jobs/new?like={world.failed}", "/jobs?show=failed", "/nope"]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -104,7 +107,7 @@ def test_every_route_is_reachable_from_a_page(house: House, ctx: Context) -> Non
     ):
         assert client.post(path.format(**house.ids), data=form).status_code < 400
     seen: set[tuple[str, str]] = {item for item in Links(house.browser().get("/sign-in").text).found}
-    waiting = {"/", "/account"}
+    waiting = {"/", "/account", f"/compare?jobs={world.done},{world.failed}"}  # where ticked boxes lead
     with ctx.db.session(write=True) as session:
         failed = jobs.list_jobs(session, kinds=(JobKind.INTAKE,), limit=1)[0]
         session.execute(sa.update(Job).where(sa.column("id") == failed.id).values(state=JobState.FAILED))
@@ -285,6 +288,8 @@ PARTS = {
     "/jobs/": ("job-head", "job-body", "job-progress", "job-answers", "job-exports", "exports"),
     "/datasets/": ("dataset-head", "dataset-body"),
     "/models/": ("model-body", "exports"),
+    "/compare?": ("compare-body",),
+    "/sweeps/": ("sweep-body",),
 }
 
 

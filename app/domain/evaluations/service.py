@@ -11,6 +11,8 @@ from app.domain.jobs.config import Question
 from app.domain.jobs.models import Answer, Job, Score
 
 SIDES = ("before", "after")
+#: name -> side -> value.
+Scores = dict[str, dict[str, float]]
 #: The score by which a trainer tells how its answers stood a second look. It says nothing of the model.
 REREAD = "answers_reread"
 
@@ -52,4 +54,12 @@ def scores_of(session: Session, job_ids: Iterable[int]) -> dict[int, dict[str, d
     out: dict[int, dict[str, dict[str, float]]] = {}
     for score in session.exec(select(Score).where(col(Score.job_id).in_(list(job_ids)), Score.name != REREAD)):
         out.setdefault(score.job_id, {}).setdefault(score.name, {})[score.side] = score.value
+    return out
+
+
+def answers_of(session: Session, job_ids: Iterable[int]) -> dict[int, dict[tuple[int, str], Answer]]:
+    """job -> (number of the question, side) -> its answer; one query for all."""
+    out: dict[int, dict[tuple[int, str], Answer]] = {}
+    for answer in session.exec(select(Answer).where(col(Answer.job_id).in_(list(job_ids)), Answer.sample == 0)):
+        out.setdefault(answer.job_id, {})[answer.prompt, answer.side] = answer
     return out

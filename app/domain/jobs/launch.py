@@ -23,17 +23,10 @@ from app.domain.models import allowances
 from app.domain.models.catalogue import check_model, check_revision
 
 
-def launch_training(
-    session: Session,
-    bells: Bells,
-    settings: Settings,
-    *,
-    dataset_id: int,
-    name: str,
-    config: TrainConfig,
-    priority: str = "normal",
-) -> Job:
-    """Queue a training. Raises `InvalidError` whose `errors` name each field that is wrong."""
+def check_training(
+    session: Session, settings: Settings, *, dataset_id: int, name: str, config: TrainConfig, priority: str
+) -> None:
+    """Raises `InvalidError` whose `errors` name each field that keeps this training from being queued."""
     errors: dict[str, str] = {}
     if not name.strip():
         errors["name"] = "Give the tuned model a name."
@@ -52,6 +45,20 @@ def launch_training(
         errors["priority"] = "Choose when it is to start."
     if errors:
         raise InvalidError("The job can't be launched yet.", errors=errors)
+
+
+def launch_training(
+    session: Session,
+    bells: Bells,
+    settings: Settings,
+    *,
+    dataset_id: int,
+    name: str,
+    config: TrainConfig,
+    priority: str = "normal",
+) -> Job:
+    """Queue a training. Raises `InvalidError` whose `errors` name each field that is wrong."""
+    check_training(session, settings, dataset_id=dataset_id, name=name, config=config, priority=priority)
     return jobs.enqueue(
         session,
         bells,

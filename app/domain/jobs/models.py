@@ -58,6 +58,8 @@ class Job(SQLModel, table=True):
     #: What a light job found, or the summary of a training.
     result: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
     parent_id: int | None = Field(default=None, foreign_key="job.id")
+    #: Number of the sweep that made it, among others.
+    sweep_id: int | None = Field(default=None, index=True)
     #: Number of the account whose it is; None: made before there were accounts. A light job is as what it is about.
     owner_id: int | None = Field(default=None, index=True)
     #: Number of the account that started it, and for which it counts; None: the house itself.

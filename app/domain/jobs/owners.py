@@ -13,14 +13,21 @@ from app.domain.jobs.states import ABOUT_DATASETS, LEASED, LIVE, JobKind, JobSta
 from app.domain.users.scoping import actor_of, everybody, most_jobs_of
 
 
-def check_count(session: Session) -> None:
-    """Raises `TooManyError` when the person has started as many live jobs as one may."""
+def check_count(session: Session, more: int = 1) -> None:
+    """Raises `TooManyError` when with `more` of them the person would have more live jobs than one may."""
     actor, most = actor_of(session), most_jobs_of(session)
     if actor is None or actor.user_id is None or not most:
         return
     mine = (col(Job.started_by) == actor.user_id, col(Job.state).in_(list(LIVE)), col(Job.deleted_at).is_(None))
-    if session.execute(everybody(sa.select(sa.func.count(col(Job.id))).where(*mine))).scalar_one() >= most:
+    live: int = session.execute(everybody(sa.select(sa.func.count(col(Job.id))).where(*mine))).scalar_one()
+    if live + more <= most:
+        return
+    if more == 1:
         raise TooManyError(f"{most} of your jobs wait or run already. Let some end, or cancel some, first.")
+    raise TooManyError(
+        f"These are {more} trainings, and {live} of your jobs wait or run already; {most} may at a time. "
+        "None was started. Take some values out, or let some jobs end first."
+    )
 
 
 def belongs(session: Session, kind: JobKind, subject_id: int) -> tuple[int | None, bool]:

@@ -49,8 +49,15 @@ def _pace(points: list[tuple[int, datetime]]) -> float | None:
 
 def busy_seconds(session: Session, job: Job) -> float:
     """How long workers have held `job`, over all attempts."""
-    attempts = session.exec(select(JobAttempt).where(JobAttempt.job_id == job.id)).all()
-    return sum(((one.ended_at or utcnow()) - one.started_at).total_seconds() for one in attempts)
+    return busy_seconds_of(session, [job.id or 0]).get(job.id or 0, 0.0)
+
+
+def busy_seconds_of(session: Session, job_ids: Iterable[int]) -> dict[int, float]:
+    """job -> its `busy_seconds`; one query for all."""
+    out: dict[int, float] = defaultdict(float)
+    for one in session.exec(select(JobAttempt).where(col(JobAttempt.job_id).in_(list(job_ids)))):
+        out[one.job_id] += ((one.ended_at or utcnow()) - one.started_at).total_seconds()
+    return out
 
 
 @dataclass(frozen=True)

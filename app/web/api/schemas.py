@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.domain.comparison import Run
 from app.domain.jobs.config import TrainConfig
 from app.domain.jobs.models import Job
 from app.domain.jobs.ordering import priority_word
@@ -47,6 +48,8 @@ class JobOut(BaseModel):
     priority: PriorityWord
     subject_id: int = Field(examples=[1])
     parent_id: int | None
+    #: Number of the sweep that made it.
+    sweep_id: int | None
     step: int
     total_steps: int
     attempt: int
@@ -80,6 +83,33 @@ class JobPage(BaseModel):
 
     jobs: list[JobOut]
     next: int | None = Field(examples=[None])
+
+
+class SweepRun(BaseModel):
+    """One training of a sweep. `eval_loss`: its validation loss, of its last look while it has not ended."""
+
+    job: JobOut
+    values: dict[str, Any] = Field(examples=[{"learning_rate": 1e-4}])
+    eval_loss: float | None
+
+    @classmethod
+    def of(cls, run: Run, fields: list[str]) -> SweepRun:
+        """As the rows have it."""
+        values = {name: run.job.config.get(name) for name in fields}
+        return cls(job=JobOut.of(run.job), values=values, eval_loss=run.held_out)
+
+
+class SweepOut(BaseModel):
+    """A sweep. `best`: number of the succeeded training with the lowest validation loss."""
+
+    id: int = Field(examples=[3])
+    name: str = Field(examples=["fortune teller"])
+    fields: list[str] = Field(examples=[["learning_rate", "lora_r"]])
+    best: int | None = Field(examples=[None])
+    #: In the order of the grid, the last field changing first.
+    runs: list[SweepRun]
+    owner_id: int | None
+    created_at: datetime
 
 
 class QueueOut(BaseModel):
@@ -141,6 +171,14 @@ class NewJob(_In):
     name: str = Field(min_length=1, max_length=200, examples=["fortune teller"])
     config: TrainConfig = Field(examples=[_CONFIG])
     priority: PriorityWord = "normal"
+
+
+class NewSweep(NewJob):
+    """A training for each combination of the values in `grid`: three settings, 24 combinations at most."""
+
+    grid: dict[str, list[int | float | str]] = Field(
+        max_length=100, examples=[{"learning_rate": [1e-4, 2e-4], "lora_r": [8, 16]}]
+    )
 
 
 class Changes(_In):

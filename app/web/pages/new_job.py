@@ -16,16 +16,18 @@ from app.domain.datasets.held_out import propose_questions
 from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.datasets.split import Split
 from app.domain.datasets.versions import newest_first
-from app.domain.errors import InvalidError
+from app.domain.errors import InvalidError, TooManyError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.config import Question, TrainConfig
 from app.domain.jobs.launch import launch_training, split_of
 from app.domain.jobs.models import Job
 from app.domain.models.catalogue import check_model, check_revision, offered
+from app.domain.sweeps import service as sweeps
 from app.web.deps import MAX_ID, ContextDep, FormDep, SessionDep
 from app.web.doors import about
 from app.web.render import page, see_other
 from app.web.render import translate as _
+from app.web.views import sweep_form
 from app.web.views.actions import priorities
 from app.web.views.audits import AuditView, audit_view
 from app.web.views.fields import ADVANCED, ADVANCED_NAMES, BASIC, BY_FILE, BY_NAME, HELD_OUT, SPLIT, defaults, written
@@ -115,6 +117,9 @@ def _show(request: Request, session: Session, ctx: Context, form: JobForm, statu
         shown_questions=SHOWN_QUESTIONS,
         priorities=[(choice["word"], choice["label"]) for choice in priorities()],
         goes_on_from=_goes_on_from(session, form),
+        sweep_rows=sweep_form.rows(form),
+        sweep_open=any(name or typed for name, typed in form.sweep),
+        sweep_choices=sweep_form.choices(),
         **_panel(session, ctx, form, start=False),
     )
 
@@ -141,25 +146,51 @@ def _goes_on_from(session: Session, form: JobForm) -> str:
 def launch(request: Request, session: SessionDep, ctx: ContextDep, fields: FormDep) -> Response:
     """Queue the job, or show the form again with what is wrong."""
     form = read_form(fields)
-    config = to_config(form)
+    config, grid = to_config(form), sweep_form.grid_of(form)
+    if config is None or form.errors:
+        _check_rest(ctx, form)
+        return _show(request, session, ctx, form, 422)
     try:
-        if config is None:
-            _check_rest(ctx, form)
-            return _show(request, session, ctx, form, 422)
-        job = launch_training(
+        return _start(request, session, ctx, form, config, grid)
+    except InvalidError as exc:
+        return _again(request, session, ctx, form, exc.errors, 422)
+    except TooManyError as exc:
+        if not grid:
+            raise
+        return _again(request, session, ctx, form, {sweep_form.first_place(): exc.message}, 429)
+
+
+def _start(
+    request: Request, session: Session, ctx: Context, form: JobForm, config: TrainConfig, grid: dict[str, list[Any]]
+) -> Response:
+    """One training, or one for each combination of what is to be tried."""
+    number, name, priority = form.number, form.name, form.priority
+    if grid:
+        sweep = sweeps.launch(
             session,
             ctx.bells,
             ctx.settings,
-            dataset_id=form.number,
-            name=form.name,
+            dataset_id=number,
+            name=name,
             config=config,
-            priority=form.priority,
+            grid=grid,
+            priority=priority,
         )
-    except InvalidError as exc:
-        form.errors |= exc.errors
-        return _show(request, session, ctx, form, 422)
+        about(request, f"sweep {sweep.id} “{sweep.name}”")
+        return see_other(request, f"/sweeps/{sweep.id}")
+    job = launch_training(
+        session, ctx.bells, ctx.settings, dataset_id=number, name=name, config=config, priority=priority
+    )
     about(request, f"job {job.id} “{job.name}”")
     return see_other(request, f"/jobs/{job.id}")
+
+
+def _again(
+    request: Request, session: Session, ctx: Context, form: JobForm, errors: dict[str, str], status: int
+) -> Response:
+    """The form as it was filled in, with what is wrong."""
+    sweep_form.put_errors(form, errors)
+    return _show(request, session, ctx, form, status)
 
 
 def _check_rest(ctx: Context, form: JobForm) -> None:
@@ -205,19 +236,18 @@ def _proposed(session: Session, ctx: Context, dataset: Dataset, form: JobForm) -
 def _panel(session: Session, ctx: Context, form: JobForm, *, start: bool) -> dict[str, Any]:
     """Context of the panel. A field that is wrong shows up here as the first sentence, not as an error page."""
     form = replace(form, errors={})
-    config = to_config(form)
+    config, grid = to_config(form), sweep_form.grid_of(form)
     dataset = _dataset(session, form.number)
+    found: dict[str, Any] = {"outlook": None, "audit": None, "has_data": dataset is not None, "planned": []}
+    if config is not None and grid and not form.errors:
+        found |= {"planned": sweep_form.planned(form, config, grid), "seeds": "seed" in grid}
+    errors = list(form.errors.values())
     if dataset is None or config is None:
-        return {
-            "outlook": None,
-            "audit": None,
-            "panel_errors": list(form.errors.values()),
-            "has_data": dataset is not None,
-        }
+        return found | {"panel_errors": errors}
     refusal = check_model(ctx.settings, config.base_model) or check_revision(config.revision)
     audit = _audit(session, ctx, dataset, config, start=start) if not refusal else None
-    found = outlook(session, ctx.settings, dataset, config, audit)
-    return {"outlook": found, "audit": audit, "panel_errors": [refusal] if refusal else [], "has_data": True}
+    told = outlook(session, ctx.settings, dataset, config, audit)
+    return found | {"outlook": told, "audit": audit, "panel_errors": [refusal, *errors] if refusal else errors}
 
 
 def _dataset(session: Session, number: int) -> Dataset | None:

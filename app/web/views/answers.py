@@ -54,7 +54,7 @@ def _joined(segments: list[Segment]) -> list[Segment]:
 
 def pair_view(pair: AnswerPair) -> dict[str, Any]:
     """Arguments of the `answer_pair` macro."""
-    before, after = _side(pair.before), _side(pair.after)
+    before, after = side_view(pair.before), side_view(pair.after)
     if before and after and pair.before and pair.after:
         before["segments"], after["segments"] = differences(pair.before.text, pair.after.text)
     question = pair.question
@@ -67,7 +67,8 @@ def pair_view(pair: AnswerPair) -> dict[str, Any]:
     }
 
 
-def _side(answer: Answer | None) -> dict[str, Any] | None:
+def side_view(answer: Answer | None) -> dict[str, Any] | None:
+    """One answer as the pages show it."""
     if answer is None:
         return None
     return {

@@ -32,6 +32,8 @@ class JobForm:
     adapter_of: int = 0
     #: When it starts, among those that wait.
     priority: str = "normal"
+    #: Settings to be tried in several values: (name, values as typed).
+    sweep: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def number(self) -> int:
@@ -72,6 +74,7 @@ def read_form(form: FormData) -> JobForm:
             question["expected"] = ""  # it was the answer to another question
     questions = [question for question in questions if question["prompt"]]
     start = text(form, "adapter_of")
+    tried = zip(form.getlist("sweep_field"), form.getlist("sweep_values"), strict=False)
     return JobForm(
         text(form, "dataset_id"),
         text(form, "name"),
@@ -79,6 +82,7 @@ def read_form(form: FormData) -> JobForm:
         questions[:MAX_QUESTIONS],
         adapter_of=int(start) if re.fullmatch(r"[0-9]{1,9}", start) else 0,
         priority=text(form, "priority", "normal") or "normal",
+        sweep=[(str(name).strip(), str(values).strip()) for name, values in tried],
     )
 
 

@@ -77,15 +77,24 @@ def reread_words(shares: dict[str, float]) -> tuple[str, bool] | None:
     return said, False
 
 
+def score_words(name: str) -> str:
+    """How a score is called."""
+    return _(SCORE_WORDS.get(name, name.replace("_", " ").capitalize()))
+
+
+def write_score(name: str, value: float | None) -> str:
+    """A score with as many digits as its kind is told with."""
+    return filters.loss(value) if name.endswith("loss") else filters.figure(value)
+
+
 def _score(name: str, sides: dict[str, float]) -> dict[str, Any]:
     before, after = sides.get("before"), sides.get("after")
-    write = filters.loss if name.endswith("loss") else filters.figure
-    item = {"label": _(SCORE_WORDS.get(name, name.replace("_", " ").capitalize())), "value": write(after)}
+    item = {"label": score_words(name), "value": write_score(name, after)}
     if before is None:
         return item
     if after is None:
-        return item | {"value": write(before), "note": _("before training")}
-    item["was"] = write(before)
+        return item | {"value": write_score(name, before), "note": _("before training")}
+    item["was"] = write_score(name, before)
     if before and after != before:
         better = after < before if name in LESS_IS_BETTER else after > before
         change = abs(after - before) / abs(before)
