@@ -45,7 +45,7 @@ class _Live(HTMLParser):
             self.found.append(data)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as the site: tests that run side by side come back to a module
 def poisoned(site: Site) -> Site:
     """Hostile text in everything that a page shows."""
     row = {"messages": [{"role": "user", "content": _ALL}, {"role": "assistant", "content": _ALL, "reasoning": _ALL}]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.trainer.chats import SPECIAL, chat, learned
@@ -54,8 +54,14 @@ def test_each_answer_of_a_longer_conversation_is_learned(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @given(question=text, answer=text)
+@example(question="0", answer="\n0")
 def test_any_text_is_tokenised_whole(name: str, question: str, answer: str) -> None:
     of = chat(name)
+    if name == "qwen3" and answer.startswith("\n"):  # its template drops the line breaks that an answer begins with
+        with pytest.raises(RowProblem) as refused:
+            encode(turns((question, answer)), of)
+        assert refused.value.code == "content_changed"
+        return
     encoded = encode(turns((question, answer)), of)
     assert of.tokenizer.decode(encoded.input_ids) == encoded.text
     assert learned(encoded, of)[-1].endswith(of.trim(answer) + SPECIAL[name][-1])
