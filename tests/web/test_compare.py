@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from app.core.context import Context
 from app.domain.comparison import MAX_POINTS
+from app.domain.datasets.models import Dataset
 from app.domain.jobs import owners
 from app.domain.jobs.config import Question
 from app.domain.jobs.models import Job, Metric, Score
@@ -141,3 +142,14 @@ def test_a_run_that_one_may_not_see_is_told_as_such(house: House) -> None:
         assert hidden not in page
     assert set(browser.get(f"/compare/metrics.json?jobs={both}").json()["series"]) == {str(world.running)}
     assert house.browser().get(f"/compare?jobs={both}").headers["location"].startswith("/sign-in")
+
+
+def test_which_version_of_the_rows_is_told(client: TestClient, ctx: Context) -> None:
+    one, two = made(ctx, {}, {"split_by_file": True})
+    with ctx.db.session(write=True) as session:
+        newer = seeding.dataset(session, ctx, "newer")
+        session.execute(sa.update(Dataset).where(sa.column("id") == newer).values(name="rows", version=2))
+        session.execute(sa.update(Job).where(sa.column("id") == two).values(subject_id=newer))
+    page = client.get(f"/compare?jobs={one},{two}").text
+    assert "rows · version 2 · 20 rows" in table(page, "settings")
+    assert "held-out rows are not the same" in page

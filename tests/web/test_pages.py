@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
@@ -26,9 +25,6 @@ from app.web.render import environment
 from tests.people.conftest import House
 from tests.web import seeding
 from tests.web.links import Links
-
-if TYPE_CHECKING:
-    from tests.people.conftest import House
 
 PAGES = (
     "/",
@@ -57,11 +53,10 @@ def every_page(world: seeding.World) -> list[str]:
         f"/datasets/{world.dataset}/changes",
         f"/datasets/{world.problems}",
         f"/models/{world.done}",
-        f"/sweeps/{world.sweep}",
     ]
     shown = [f"/jobs/{i}" for i in (world.running, world.done, world.failed, world.queued)]
-    compared = f"/compare?jobs={world.running},{world.done},{world.failed},{world.queued},999"
-    return [*PAGES, *made, *shown, compared, f"/jobs/new?like={world.failed}", "/jobs?show=failed", "/nope"]
+    shown += [f"/compare?jobs={world.running},{world.done},{world.failed},{world.queued},999", f"/sweeps/{world.sweep}"]
+    return [*PAGES, *made, *shown, f"/jobs/new?like={world.failed}", "/jobs?show=failed", "/nope"]
 
 
 @pytest.mark.parametrize("path", PAGES)

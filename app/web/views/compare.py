@@ -78,7 +78,7 @@ def columns(runs: Sequence[Run], prices: Prices) -> list[Column]:
 
 
 def _column(mark: int, run: Run, prices: Prices) -> Column:
-    column = Column(mark, run, job_view(run.job), run.dataset.name if run.dataset else _("data set not shown"))
+    column = Column(mark, run, job_view(run.job), run.dataset.title if run.dataset else _("data set not shown"))
     if run.busy:
         column.time = filters.duration(run.busy)
     for tile in gpu_hours(run.job, run.busy, run.gpu, prices):
@@ -91,7 +91,7 @@ def dataset_words(dataset: Dataset | None) -> str:
     if dataset is None:
         return _("not shown to you, or gone")
     rows = filters.number(dataset.row_count)
-    return _("%(name)s · %(n)s rows · %(hash)s", name=dataset.name, n=rows, hash=dataset.sha256[:8])
+    return _("%(name)s · %(n)s rows · %(hash)s", name=dataset.title, n=rows, hash=dataset.sha256[:8])
 
 
 @dataclass(frozen=True)
@@ -185,10 +185,8 @@ def doubts(runs: Sequence[Run]) -> list[str]:
 
 
 def _held_out_rows(run: Run) -> tuple[object, ...]:
-    config = TrainConfig.model_construct(**run.job.config)
-    split = split_of(config)
-    source = run.dataset.sha256 if run.dataset and not split.dataset_id else run.job.subject_id
-    return (source if not split.dataset_id else "", split.fraction, split.seed, split.dataset_id)
+    split = split_of(TrainConfig.model_construct(**run.job.config))
+    return (0 if split.dataset_id else run.job.subject_id, split)
 
 
 def answer_groups(found: Sequence[Column]) -> list[dict[str, Any]]:
