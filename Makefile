@@ -1,6 +1,6 @@
 # Each target sets up what it needs first; the second time that costs nothing.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lint audit bench chaos hostile fuzz clean setup setup-dev
+.PHONY: help demo up test check lint audit bench messages chaos hostile fuzz clean setup setup-dev
 
 # The first Python that is new enough; if there is none, the set-up says so.
 PYTHON ?= $(or $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -41,6 +41,9 @@ lint: setup-dev ## linters, types and import rules alone
 	@$(BIN)/djlint templates --lint --quiet
 	@$(BIN)/lint-imports --no-logo
 	@echo "Linters, types and import rules: clean."
+
+messages: setup-dev ## bring the translations up to date with the code, and list what has none
+	@$(BIN)/python scripts/messages.py --missing
 
 audit: setup-dev ## look the pinned packages up among published advisories; says so where they can't be reached
 	@$(BIN)/python scripts/audit.py

@@ -22,6 +22,7 @@ from app.web.attendance import Attendance
 from app.web.doors import authorize
 from app.web.guard import Guard
 from app.web.hub import Hub
+from app.web.language import Speaking
 from app.web.limits import Limits
 from app.web.pages import (
     account,
@@ -36,6 +37,7 @@ from app.web.pages import (
     job_list,
     joblog,
     jobs,
+    language,
     mapping,
     metrics,
     models,
@@ -93,6 +95,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
         metrics,
         sign_in,
         account,
+        language,
         stream,
         home,
         dataset_files,
@@ -125,6 +128,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
     app.mount("/static", Static(resource_dir("static")), name="static")
     errors.install(app)
     app.add_middleware(Compress)
+    app.add_middleware(Speaking)
     web = ctx.settings.web
     names = [*web.allowed_hosts, urlsplit(web.public_url).hostname or ""]
     app.add_middleware(Guard, allowed_hosts=names, addresses=not is_loopback(web.host))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,8 +15,9 @@ from starlette.responses import Response
 from app.core.storage import KeyOutsideRootError, StorageError
 from app.domain.errors import DomainError, InvalidError, SignInError
 from app.web.guard import SECURITY_HEADERS
+from app.web.language import said
 from app.web.refusals import as_json, until_then
-from app.web.render import is_partial, refusal, see_other
+from app.web.render import came_from, is_partial, refusal, see_other
 from app.web.render import translate as _
 
 log = logging.getLogger(__name__)
@@ -51,23 +52,15 @@ def show(
     """The error as the caller can read it."""
     if wants_json(request):
         return as_json(status, message, field, fields)
-    title = _(TITLES.get(status, TITLES[400]))
+    title, message = said(TITLES.get(status, TITLES[400])), said(message)
     back = _back(request) if status != 404 else ""
     return refusal(request, status, title=title, message=message, advice="", details=details, back=back)
 
 
 def _back(request: Request) -> str:
     """The page of ours whose form or link led here."""
-    try:
-        came = urlsplit(request.headers.get("referer", ""))
-    except ValueError:
-        return ""
-    # Browsers read a backslash as a slash, and two of them at the start as another host.
-    plain = came.path.startswith("/") and not came.path.startswith("//") and "\\" not in came.path
-    is_ours = came.netloc == request.url.netloc and plain
-    if not is_ours or came.path == request.url.path:
-        return ""
-    return came._replace(scheme="", netloc="", fragment="").geturl()
+    came = came_from(request)
+    return "" if came.partition("?")[0] == request.url.path else came
 
 
 def _domain(request: Request, exc: Exception) -> Response:
@@ -97,8 +90,8 @@ def _to_sign_in(request: Request) -> Response:
 
 def _http(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    said = {404: _("There is nothing at this address."), 405: _("This address does not take that kind of request.")}
-    return show(request, exc.status_code, said.get(exc.status_code, str(exc.detail)))
+    known = {404: _("There is nothing at this address."), 405: _("This address does not take that kind of request.")}
+    return show(request, exc.status_code, known.get(exc.status_code, str(exc.detail)))
 
 
 def _invalid(request: Request, exc: Exception) -> Response:
@@ -120,11 +113,11 @@ def _away(request: Request, exc: Exception) -> Response:
 def _bug(request: Request, exc: Exception) -> Response:
     reference = secrets.token_hex(4)
     log.error("Error %s at %s %s", reference, request.method, request.url.path, exc_info=exc)
-    said = _(
+    told = _(
         "Something broke on the server. What you asked for was not done. The log tells more under %(ref)s.",
         ref=reference,
     )
-    response = show(request, 500, said)
+    response = show(request, 500, told)
     response.headers.update(SECURITY_HEADERS)  # this answer is made outside the guard
     return response
 

@@ -73,6 +73,7 @@ PERMISSIONS: dict[tuple[str, str], Rule] = {
     ("GET", "/readyz"): OPEN,
     ("GET", "/sign-in"): OPEN,
     ("POST", "/sign-in"): OPEN,
+    ("POST", "/language"): OPEN,
     ("GET", "/welcome"): OPEN,
     ("POST", "/welcome"): OPEN,
     ("POST", "/sign-out"): Rule(_N.NOTHING, action="account.sign_out"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gettext
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,11 +25,11 @@ from app.domain.jobs.models import Job
 from app.domain.users.access import Actor, Role
 from app.web import filters
 from app.web.doors import actor_of, session_of
+from app.web.language import LANGUAGES, current, translations
 from app.web.nav import nav_of
 
 FLASH = "tunedeck_flash"
 _VARY = {"vary": "HX-Request-Type, HX-Target"}
-_TRANSLATIONS = gettext.NullTranslations()
 
 
 class _Missing(StrictUndefined):
@@ -52,13 +52,12 @@ class _Missing(StrictUndefined):
 
 def translate(message: str, **values: Any) -> str:
     """The message in the reader's language, its `%(name)s` filled in (`%%` is a plain %). Markup stays markup."""
-    said = _TRANSLATIONS.gettext(message)
-    return _fill(said, values)
+    return _fill(translations().gettext(message), values)
 
 
 def translate_many(one: str, many: str, n: int, **values: Any) -> str:
     """`translate` with singular and plural."""
-    return _fill(_TRANSLATIONS.ngettext(one, many, n), {"n": n, **values})
+    return _fill(translations().ngettext(one, many, n), {"n": n, **values})
 
 
 def _fill(said: str, values: dict[str, Any]) -> str:
@@ -92,6 +91,7 @@ def environment() -> Environment:
     )
     env.filters.update(filters.ALL)
     env.globals.update(_=translate, gettext=translate, ngettext=translate_many, static=static)
+    env.globals.update(language=current, languages=LANGUAGES)
     _add_macros(env)
     return env
 
@@ -171,6 +171,18 @@ def _nav(request: Request) -> dict[str, Any]:
         return {"current": "", "counts": {}}
     with session_of(request) as session:
         return nav_of(session, request.url.path)
+
+
+def came_from(request: Request) -> str:
+    """The address of the page of ours whose form or link led here; empty where that can't be told."""
+    try:
+        came = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return ""
+    # Browsers read a backslash as a slash, and two of them at the start as another host.
+    plain = came.path.startswith("/") and not came.path.startswith("//") and "\\" not in came.path
+    is_ours = came.netloc == request.url.netloc and plain
+    return came._replace(scheme="", netloc="", fragment="").geturl() if is_ours else ""
 
 
 def see_other(request: Request, url: str, said: str = "", kind: str = "ok") -> Response:

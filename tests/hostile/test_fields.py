@@ -59,7 +59,7 @@ CHOICES = {
     "failed_days", "succeeded_days",
     "days", "role", "scope", "shared", "tokens_too",
     "length", "number", "size", "modified",
-    "code", "format", "level", "part", "stop", "was", "drop", "weight", "split", "split_by_file",
+    "code", "format", "language", "level", "part", "stop", "was", "drop", "weight", "split", "split_by_file",
     "copies", "edit", "leave_out", "restore",
 }  # fmt: skip
 KNOWN = CALLED.keys() | NAMES.keys() | MAILS | IDS | SECRETS | TEXTS | CHOICES
