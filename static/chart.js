@@ -167,7 +167,9 @@ class Chart extends HTMLElement {
         const [steps, values] = answer.series[name] ?? [[], []];
         this.series.set(name, [[...steps], [...values]]);
       }
+      this.close = null;
       this.build();
+      if (this.zoom && this.thinned) this.look();
     } catch {
       if (early !== this.early) return;
       this.note.hidden = false;
@@ -193,7 +195,11 @@ class Chart extends HTMLElement {
   }
 
   push(name, step, value) {
-    const [steps, values] = this.series.get(name);
+    this.put(this.series.get(name), step, value);
+    if (this.close && step >= this.zoom[0] && step <= this.zoom[1]) this.put(this.close.get(name), step, value);
+  }
+
+  put([steps, values], step, value) {
     while (steps.length && steps.at(-1) >= step) {
       steps.pop();
       values.pop();

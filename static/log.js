@@ -1,5 +1,5 @@
 // <td-log data-src="/jobs/1/log.json">: the log of a job. Live lines come as `log` events; what is sought, and what is older
-// than the page's lines, comes from data-src?find=&level=&before= -> {"lines": [{iso, level, message}], "before": n}, 0: no more.
+// than the page's lines, comes from data-src?find=&level=&before= -> {"lines": [{seq, iso, level, message}], "before": n}, 0: no more.
 
 const { streamOf, payload } = globalThis.tunedeck;
 const MOST = 2000; // lines kept on the page
@@ -35,7 +35,7 @@ class Log extends HTMLElement {
   }
 
   read(row) {
-    return { iso: row.querySelector("time").dateTime, level: row.className, message: row.lastElementChild.textContent };
+    return { seq: row.dataset.seq, iso: row.querySelector("time").dateTime, level: row.className, message: row.lastElementChild.textContent };
   }
 
   atEnd() {
@@ -53,8 +53,15 @@ class Log extends HTMLElement {
 
   hear(line) {
     if (!line || !this.wanted(line)) return;
-    this.list.append(this.row({ iso: line.at, level: line.level, message: line.message }));
-    while (this.list.children.length > MOST) this.list.firstElementChild.remove();
+    const row = this.row({ seq: line.seq, iso: line.at, level: line.level, message: line.message });
+    this.heard?.push(row); // an answer on its way may be older than this line
+    this.list.append(row);
+    // Whoever reads further up keeps what they read.
+    while ((!this.follows || this.follows.checked) && this.list.children.length > MOST) {
+      this.list.firstElementChild.remove();
+      this.before = Number(this.list.firstElementChild.dataset.seq) || this.before;
+      if (this.more) this.more.hidden = false;
+    }
     this.toEnd();
   }
 
@@ -69,6 +76,7 @@ class Log extends HTMLElement {
     if (before) query.set("before", before);
     const asked = (this.asked = `${query}`);
     this.setAttribute("aria-busy", "true");
+    this.heard = [];
     try {
       const answer = await fetch(`${this.dataset.src}?${query}`, { headers: { Accept: "application/json" } });
       if (!answer.ok) throw new Error(String(answer.status));
@@ -78,14 +86,19 @@ class Log extends HTMLElement {
     } catch {
       if (asked === this.asked) this.note.textContent = this.note.dataset.error;
     }
-    if (asked === this.asked) this.removeAttribute("aria-busy");
+    if (asked !== this.asked) return;
+    this.removeAttribute("aria-busy");
+    this.heard = null;
   }
 
   show(found, before) {
     const rows = found.lines.map((line) => this.row(line));
     const height = this.list.scrollHeight;
     if (before) this.list.prepend(...rows);
-    else this.list.replaceChildren(...rows);
+    else {
+      const last = found.lines.at(-1)?.seq ?? 0;
+      this.list.replaceChildren(...rows, ...this.heard.filter((row) => Number(row.dataset.seq) > last));
+    }
     this.before = found.before;
     this.more.hidden = !found.before;
     this.note.textContent = rows.length || found.before ? "" : this.note.dataset.none;
@@ -93,8 +106,9 @@ class Log extends HTMLElement {
     else this.toEnd();
   }
 
-  row({ iso, level, message }) {
+  row({ seq, iso, level, message }) {
     const row = document.createElement("li");
+    row.dataset.seq = seq ?? "";
     row.className = level;
     const at = new Date(iso);
     const time = document.createElement("time");

@@ -72,5 +72,14 @@ def test_the_axis_tells_when_and_what_is_marked(any_ctx: Context) -> None:
         assert (found.steps, found.seconds) == ([1, 2, 3, 4], [0.0, 2.0, 60.0, 62.0])
         assert datetime.fromisoformat(found.begun) == begun
         assert series(session, job, span=(2, 3))["loss"] == ([2, 3], [4.0, 3.0])
-        assert exact(session, job)["loss"] == ([1, 2, 3, 4], [5.0, 4.0, 3.0, 2.9])
+        assert [list(each) for each in exact(session, job)["loss"]] == [[1, 2, 3, 4], [5.0, 4.0, 3.0, 2.9]]
         assert axis(session, 999).steps == []
+
+
+def test_what_a_resumed_attempt_says_of_earlier_steps_is_not_shown(any_ctx: Context) -> None:
+    with any_ctx.db.session(write=True) as session:
+        job = jobs.enqueue(session, any_ctx.bells, kind=JobKind.TRAIN, subject_id=1, name="x", config={}).id or 0
+    attempt(any_ctx, job, 1, 0, {1: 5.0, 2: 4.0, 3: 3.9})
+    attempt(any_ctx, job, 2, 2, {0: 9.0, 2: 8.0, 3: 3.0})
+    with any_ctx.db.session() as session:
+        assert series(session, job)["loss"] == ([1, 2, 3], [5.0, 4.0, 3.0])

@@ -63,6 +63,8 @@ def train(spec: TrainSpec, child: Child, engine: EngineModule) -> None:
         _put_adapter(model, spec.start_from, child)
     _say_size(model, child)
 
+    if spec.resume_from is not None:  # what is sampled from here on lies behind it
+        child.step = checkpoints.step_of(spec.resume_from)
     with Telemetry(child):
         if ranks.rank() == 0:
             _before(model, chat, tokens, spec, engine, child)

@@ -25,6 +25,7 @@ from app.domain.datasets.models import Dataset
 from app.domain.jobs import fence, leftovers, retention, service
 from app.domain.jobs.models import Artifact, Job
 from app.domain.jobs.states import FINAL, LEASED, JobKind
+from app.domain.sweeps.models import Sweep
 from app.domain.uploads import service as uploads
 
 log = logging.getLogger(__name__)
@@ -184,3 +185,5 @@ class Sweeper:
             )
             session.execute(sa.update(Job).where(col(Job.parent_id) == job_id).values(parent_id=None))
             session.execute(sa.delete(Job).where(col(Job.id) == job_id))
+            used = sa.select(col(Job.sweep_id)).where(col(Job.sweep_id).is_not(None))
+            session.execute(sa.delete(Sweep).where(col(Sweep.id).not_in(used)))

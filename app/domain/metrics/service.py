@@ -14,6 +14,8 @@ from app.domain.jobs.models import JobAttempt, Metric
 Series = tuple[list[int], list[float]]
 #: Read so many at a time: a long job has a million.
 _ROWS = 5000
+#: Beyond any training.
+_LAST = 2**31 - 1
 
 
 def series(
@@ -31,10 +33,9 @@ def series(
     return {name: thin(list(steps), list(values), max_points) for name, (steps, values) in found.items()}
 
 
-def exact(session: Session, job_id: int, names: Collection[str] | None = None) -> dict[str, Series]:
-    """The same, with every point."""
-    found = _points(session, job_id, names, None)
-    return {name: (list(steps), list(values)) for name, (steps, values) in found.items()}
+def exact(session: Session, job_id: int) -> dict[str, tuple[array[int], array[float]]]:
+    """The same, with every point; compact, for there may be millions."""
+    return _points(session, job_id, None, None)
 
 
 def _points(
@@ -49,30 +50,31 @@ def _points(
         query = query.where(col(Metric.name).in_(list(names)))
     if span is not None:
         query = query.where(col(Metric.step).between(*span))
-    ends = _ends(session, job_id)
+    spans = _spans(session, job_id)
     out: dict[str, tuple[array[int], array[float]]] = defaultdict(lambda: (array("q"), array("d")))
     for part in session.connection().execute(query, execution_options={"yield_per": _ROWS}).partitions():
         for name, attempt, step, value in part:
-            if step <= ends.get(attempt, step):
+            begin, end = spans.get(attempt, (0, step))
+            if begin <= step <= end:
                 out[name][0].append(step)
                 out[name][1].append(value)
     return dict(out)
 
 
-def _ends(session: Session, job_id: int) -> dict[int, int]:
-    """attempt -> last step of it that is shown: the least step any later attempt started from."""
+def _spans(session: Session, job_id: int) -> dict[int, tuple[int, int]]:
+    """attempt -> first and last step of it that are shown: up to the least step any later attempt started from."""
     rows = session.execute(
         sa.select(col(JobAttempt.attempt), col(JobAttempt.from_step))
         .where(col(JobAttempt.job_id) == job_id)
         .order_by(col(JobAttempt.attempt).desc())
     )
-    ends: dict[int, int] = {}
-    least: int | None = None
+    spans: dict[int, tuple[int, int]] = {}
+    least = _LAST
     for attempt, from_step in rows:
-        if least is not None:
-            ends[attempt] = least
-        least = from_step if least is None else min(least, from_step)
-    return ends
+        # A sample at the very step that it went on from is the earlier attempt's to tell.
+        spans[attempt] = (from_step + 1 if from_step else 0, least)
+        least = min(least, from_step)
+    return spans
 
 
 def thin(steps: list[int], values: list[float], max_points: int) -> Series:

@@ -63,9 +63,9 @@ def get_sweep(session: Session, sweep_id: int) -> tuple[Sweep, list[Job]]:
 
 
 def cancel_waiting(session: Session, bells: Bells, sweep_id: int) -> int:
-    """Cancel those of its trainings that wait; those that run go on. Returns how many."""
+    """Cancel those of its trainings that have not begun; those that run or are paused stay. Returns how many."""
     _sweep, runs = get_sweep(session, sweep_id)
-    waits = [JobState.QUEUED, JobState.PAUSED]
+    waits = [JobState.QUEUED]
     done = [job.id or 0 for job in runs if jobs.move(session, job.id or 0, waits, JobState.CANCELLED)]
     for number in done:
         bells.changed(session, number)

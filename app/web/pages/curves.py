@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -50,17 +50,38 @@ def metrics_csv(session: SessionDep, job_id: Id) -> Response:
     return StreamingResponse(_lines(found), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _lines(found: dict[str, metrics.Series]) -> Iterator[str]:
+def _lines(found: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> Iterator[str]:
+    """All curves side by side, each read on from where it stands: nothing is copied."""
     names = sorted(found)
-    columns = {name: dict(zip(*found[name], strict=True)) for name in names}
-    steps = sorted({step for column in columns.values() for step in column})
+    places = dict.fromkeys(names, 0)
     out = io.StringIO()
     write = csv.writer(out)
     write.writerow(["step", *names])
-    for number, step in enumerate(steps, start=1):
-        write.writerow([step, *(columns[name].get(step, "") for name in names)])
+    number = 0
+    while step := _next(found, places):
+        write.writerow([step[0], *_row(found, places, step[0])])
+        number += 1
         if number % _LINES == 0:
             yield out.getvalue()
             out.seek(0)
             out.truncate()
     yield out.getvalue()
+
+
+def _next(found: Mapping[str, tuple[Sequence[int], Sequence[float]]], places: dict[str, int]) -> tuple[int, ...]:
+    """The least step that is not written yet, as the only item; empty at the end."""
+    left = [found[name][0][place] for name, place in places.items() if place < len(found[name][0])]
+    return (min(left),) if left else ()
+
+
+def _row(
+    found: Mapping[str, tuple[Sequence[int], Sequence[float]]], places: dict[str, int], step: int
+) -> Iterator[float | str]:
+    """The values at `step`; those curves move on."""
+    for name, (steps, values) in sorted(found.items()):
+        place = places[name]
+        if place < len(steps) and steps[place] == step:
+            places[name] += 1
+            yield values[place]
+        else:
+            yield ""

@@ -44,7 +44,7 @@ def log_json(
             before, looked = event.seq, looked + 1
             line = log_view(event)
             if line["level"] in _LEVELS[level] and wanted in line["message"].casefold():
-                found.append({"seq": event.seq, **line})
+                found.append({**line, "seq": event.seq})
                 if len(found) == _LINES:
                     break
         session.expunge_all()  # a long log is looked through, not kept

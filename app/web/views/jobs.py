@@ -168,7 +168,8 @@ def phase_items(job: Job) -> list[dict[str, str]]:
 def log_view(event: JobEvent) -> dict[str, str]:
     """A line of the `log` macro."""
     level, message = _log_words(event)
-    return {"at": f"{event.at:%H:%M:%S}", "iso": event.at.isoformat(), "level": level, "message": message}
+    at = {"at": f"{event.at:%H:%M:%S}", "iso": event.at.isoformat()}
+    return {"seq": str(event.seq), **at, "level": level, "message": message}
 
 
 def _checkpoint_words(payload: dict[str, Any], step: int | None) -> str:

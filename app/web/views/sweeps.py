@@ -18,8 +18,6 @@ from app.web.views.compare import MOST
 from app.web.views.fields import BY_NAME
 from app.web.views.jobs import JobView, job_view
 
-_WAITS = frozenset({JobState.QUEUED, JobState.PAUSED})
-
 
 @dataclass(frozen=True)
 class SweepRow:
@@ -66,15 +64,16 @@ def sweep_rows(sweep: Sweep, runs: Sequence[Run]) -> list[SweepRow]:
 
 
 def counts(jobs: Sequence[Job]) -> dict[str, Any]:
-    """How many are in which state, in words, and how many wait."""
+    """How many are in which state, in words, and how many have not begun."""
     states = [job.job_state for job in jobs]
     done, running = states.count(JobState.SUCCEEDED), sum(state in LEASED for state in states)
-    waiting = sum(state in _WAITS for state in states)
-    rest = len(states) - done - running - waiting
+    waiting, paused = states.count(JobState.QUEUED), states.count(JobState.PAUSED)
+    rest = len(states) - done - running - waiting - paused
     parts = [
         (done, _("%(n)s succeeded", n=done)),
         (running, _("%(n)s running", n=running)),
         (waiting, _("%(n)s waiting", n=waiting)),
+        (paused, _("%(n)s paused", n=paused)),
         (rest, _("%(n)s failed or cancelled", n=rest)),
     ]
     return {"words": ", ".join(words for number, words in parts if number), "waiting": waiting}
