@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -99,8 +100,9 @@ def updated(language: str) -> Catalog:
 
 
 def compiled(catalog: Catalog) -> bytes:
-    """The `.mo`."""
+    """The `.mo`; the same at any hour."""
     out = BytesIO()
+    catalog.creation_date = catalog.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
     write_mo(out, catalog)
     return out.getvalue()
 
