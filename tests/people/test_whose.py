@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlmodel import col, select
+from starlette.testclient import TestClient
 
 from app.domain.datasets.audits import request_audit
 from app.domain.datasets.models import Dataset
