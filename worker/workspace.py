@@ -207,6 +207,7 @@ class Workspace:
             config=origin["config"],
             split=origin["split"],
             revision=origin.get("commit") or origin["revision"],
+            converted=origin.get("converted", False),
             offline=settings.hub.offline,
             with_token=origin["with_token"],
             max_bytes=most,

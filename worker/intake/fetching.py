@@ -31,7 +31,8 @@ def fetch(child: Child, spec: IntakeSpec) -> IntakeSpec | None:
         found = hub.find(wish, child)
         parts = hub.choose(found, wish)
         if len(parts) > 1:
-            child.events.emit(Result(payload={"choices": hub.described(found, parts), "commit": found.commit}))
+            choices = {"choices": hub.described(found, parts), "commit": found.commit, "converted": found.converted}
+            child.events.emit(Result(payload=choices))
             return None
         check_size(sum(found.sizes[name] for name in parts[0].files), wish.max_bytes, folder, len(parts[0].files) + 1)
         name = hub.fetch(wish, found, parts[0], child, folder, out)

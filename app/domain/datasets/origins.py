@@ -84,7 +84,8 @@ def choose_part(session: Session, bells: Bells, dataset_id: int, number: int) ->
         raise InvalidError("Choose one of the parts.", field="number")
     part = {name: parts[number][name] for name in ("config", "split")}
     # The commit at which they were found, so that what comes is what was chosen.
-    dataset.origin = dataset.origin | part | {"commit": dataset.stats.get("commit", "")}
+    found = {"commit": dataset.stats.get("commit", ""), "converted": dataset.stats.get("converted", False)}
+    dataset.origin = dataset.origin | part | found
     dataset.state, dataset.stats = DatasetState.CHECKING, {}
     session.flush()
     _enqueue(session, bells, dataset)
@@ -125,5 +126,5 @@ def store_choices(session: Session, dataset_id: int, payload: dict[str, Any]) ->
     """There are several parts: a person chooses."""
     dataset = session.get_one(Dataset, dataset_id)
     dataset.state = DatasetState.NEEDS_PART
-    dataset.stats = {"choices": payload["choices"], "commit": payload["commit"]}
+    dataset.stats = {name: payload[name] for name in ("choices", "commit", "converted") if name in payload}
     session.flush()
