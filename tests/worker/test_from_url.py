@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -97,6 +98,24 @@ def test_a_file_comes_and_is_read(ctx: Context, server: str) -> None:
     assert (dataset.state, dataset.row_count, dataset.size) == (DatasetState.READY, 50, len(DATA))
     assert dataset.filename == "rows.jsonl"
     assert ctx.storage.path(dataset.source_key).read_bytes() == DATA
+
+
+def test_a_fetch_that_ended_before_it_was_told_is_told_by_the_next(ctx: Context, server: str) -> None:
+    here = host(ctx)
+    with here.db.session(write=True) as session:
+        made = origins.from_url(session, here.bells, here.settings, f"{server}/nothing")  # nothing needs to come twice
+        number, place = made.id or 0, here.storage.make_parent(made.source_key)
+    data = b"question,answer\nQ0?,A\nQ1?,B\n"
+    place.write_bytes(data)
+    beside = place.with_name(place.name + ".part")
+    beside.mkdir()
+    (beside / "told.json").write_text('{"filename": "rows.csv", "commit": "c"}')
+    assert Runner(here, "w", "light").run_waiting() == 1
+    with here.db.session() as session:
+        dataset = datasets.get_dataset(session, number)
+    assert (dataset.size, dataset.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (dataset.state, dataset.filename, dataset.origin["commit"]) == (DatasetState.READY, "rows.csv", "c")
+    assert not beside.exists()
 
 
 @pytest.mark.parametrize(

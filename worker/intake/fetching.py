@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from worker.trainer.protocol import Result
 from worker.trainer.specs import FETCHING, HubFetch, IntakeSpec
 
 _CHUNK = 1 << 20
+#: In the folder beside the file: what is told of it. It outlives the move, so that a new attempt tells it too.
+_TOLD = "told.json"
 #: Bytes that stay free on the disk after a fetch; the rows come on top.
 _SPARE_BYTES = 256_000_000
 
@@ -19,12 +23,14 @@ _SPARE_BYTES = 256_000_000
 def fetch(child: Child, spec: IntakeSpec) -> IntakeSpec | None:
     """The same with its source in place; None when a person has to choose a part first. Raises `JobError`."""
     wish = spec.fetch
-    if wish is None or spec.source.exists():
+    if wish is None:
         return spec
     spec.source.parent.mkdir(parents=True, exist_ok=True)
     folder = spec.source.with_name(spec.source.name + FETCHING)
     folder.mkdir(exist_ok=True)
     out = folder / "whole"
+    if spec.source.exists():  # an attempt ended between its move and the word of it
+        return _tell(child, spec, folder)
     if isinstance(wish, HubFetch):
         from worker.intake import hub  # its library takes a second to load
 
@@ -41,9 +47,11 @@ def fetch(child: Child, spec: IntakeSpec) -> IntakeSpec | None:
         from worker.intake.web import fetch_url
 
         name, about = fetch_url(wish, child, out), {}
-    _tell(child, spec, out, name, about)
-    shutil.rmtree(folder, ignore_errors=True)
-    return spec.model_copy(update={"filename": name})
+    if out.stat().st_size == 0:
+        raise JobError("bad_data", "What was fetched is empty.", "Choose another part, or another data set.")
+    (folder / _TOLD).write_text(json.dumps({"filename": name[:200]} | about))
+    out.replace(spec.source)
+    return _tell(child, spec, folder)
 
 
 def check_size(size: int, most: int, folder: Path, copies: int) -> None:
@@ -60,16 +68,17 @@ def check_size(size: int, most: int, folder: Path, copies: int) -> None:
         raise JobError("disk_full", message, "Free some space on the worker's disk, then fetch it again.")
 
 
-def _tell(child: Child, spec: IntakeSpec, out: Path, name: str, about: dict[str, Any]) -> None:
-    """The file goes to its place, and the runner hears of it before it is read."""
+def _tell(child: Child, spec: IntakeSpec, folder: Path) -> IntakeSpec:
+    """The file is in its place, and the runner hears of it before it is read."""
     digest = hashlib.sha256()
-    with out.open("rb") as file:
+    with spec.source.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
             child.stop_point()
-    size = out.stat().st_size
-    if size == 0:
-        raise JobError("bad_data", "What was fetched is empty.", "Choose another part, or another data set.")
-    out.replace(spec.source)
-    source = {"size": size, "sha256": digest.hexdigest(), "filename": name[:200]} | about
+    about: dict[str, Any] = {"filename": spec.filename}
+    with suppress(OSError, ValueError):
+        about |= json.loads((folder / _TOLD).read_text())
+    source = {"size": spec.source.stat().st_size, "sha256": digest.hexdigest()} | about
     child.events.emit(Result(payload={"source": source}))
+    shutil.rmtree(folder, ignore_errors=True)
+    return spec.model_copy(update={"filename": about["filename"]})
