@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,11 @@ from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.errors import InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
+from worker.child import Child, JobError
+from worker.intake import web
 from worker.runner import Runner
+from worker.trainer.protocol import Control, Emitter
+from worker.trainer.specs import UrlFetch
 
 pytestmark = pytest.mark.slow
 ROW = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]}
@@ -140,6 +146,20 @@ def test_it_is_bounded_in_size_and_time(ctx: Context, server: str) -> None:
     assert "more than the server accepts" in fetched(host(ctx, most=100_000), f"{server}/endless").error
     assert "seconds" in fetched(host(ctx, url_seconds=1.5), f"{server}/endless").error
     assert "more than the server accepts" in fetched(host(ctx, most=10), f"{server}/rows.jsonl").error
+
+
+def test_an_answer_of_untold_length_asks_the_disk_on_its_way(
+    ctx: Context, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = Child(tmp_path, Emitter(tmp_path, None), Control(tmp_path), {})
+    room = [10**9] + [10**6] * 9
+    monkeypatch.setattr(web, "_ASK_BYTES", 20_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=room.pop(0)))
+    wish = UrlFetch(url=f"{server}/endless", hosts=("*",), networks=("127.0.0.0/8",), max_bytes=10**8, seconds=30.0)
+    with pytest.raises(JobError, match="the disk has"):
+        web.fetch_url(wish, child, tmp_path / "out")
+    child.events.close()
+    assert (tmp_path / "out").stat().st_size < 10**6
 
 
 def test_networks_are_asked_when_it_is_called(ctx: Context, server: str) -> None:

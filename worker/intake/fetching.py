@@ -54,14 +54,14 @@ def fetch(child: Child, spec: IntakeSpec) -> IntakeSpec | None:
     return _tell(child, spec, folder)
 
 
-def check_size(size: int, most: int, folder: Path, copies: int) -> None:
-    """Before the first byte. `copies`: more than two files lie there twice for a while. Raises `JobError`."""
+def check_size(size: int, most: int, folder: Path, copies: int, here: int = 0) -> None:
+    """`copies`: more than two files lie there twice for a while. `here`: bytes that lie there. Raises `JobError`."""
     if most and size > most:
         message = f"It holds {size / 1e9:.1f} GB, more than the server accepts ({most / 1e9:.1f} GB)."
         raise JobError(
             "bad_data", message, "Choose a smaller part, or ask for a higher limit (TUNEDECK_WEB__MAX_UPLOAD_BYTES)."
         )
-    needed = size * (3 if copies > 2 else 2) + _SPARE_BYTES
+    needed = size * (3 if copies > 2 else 2) - here + _SPARE_BYTES
     free = shutil.disk_usage(folder).free
     if needed > free:
         message = f"It needs {needed / 1e9:.1f} GB with its rows, and the disk has {free / 1e9:.1f} GB free."
