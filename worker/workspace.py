@@ -185,9 +185,9 @@ class Workspace:
         )
 
     def _fetch(self, dataset: Dataset) -> specs.HubFetch | specs.UrlFetch | None:
-        """Where the source comes from, if it is not here."""
+        """Where the source comes from, until it is known to be here: a file that nobody told of may lie there."""
         source, origin, settings = self._ctx.storage.path(dataset.source_key), dataset.origin, self._ctx.settings
-        if not origin or source.exists():
+        if not origin or dataset.sha256:
             return None
         self.written.append(source.with_name(source.name + FETCHING))
         most = settings.web.max_upload_bytes
@@ -207,6 +207,7 @@ class Workspace:
             config=origin["config"],
             split=origin["split"],
             revision=origin.get("commit") or origin["revision"],
+            converted=origin.get("converted", False),
             offline=settings.hub.offline,
             with_token=origin["with_token"],
             max_bytes=most,

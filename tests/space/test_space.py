@@ -122,6 +122,16 @@ def test_on_shared_storage_the_others_copies_go_too(s3_settings: Settings, migra
         each.db.dispose()
 
 
+def test_a_fetch_that_takes_days_is_no_leftover(ctx: Context) -> None:
+    with ctx.db.session(write=True) as session:
+        session.add(Dataset(name="d", filename="d", size=0, sha256="", source_key="datasets/src-1"))
+    for number in (1, 2):
+        folder = ctx.storage.make_parent(f"datasets/src-{number}.part/whole").parent
+        os.utime(folder, (0, 0))
+    leftovers.remove(ctx)
+    assert [each.name for each in ctx.storage.path("datasets").iterdir()] == ["src-1.part"]
+
+
 def test_usage_names_what_takes_space(ctx: Context) -> None:
     world = seeding.world(ctx)
     with ctx.db.session(write=True) as session:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 from starlette.testclient import TestClient
 
 from app.core.context import Context
 from app.core.settings import HubSettings, SourceSettings
 from app.domain.datasets import origins
 from app.domain.datasets.models import Dataset, DatasetState
+from app.domain.datasets.rereading import read_again
+from app.domain.datasets.service import get_dataset
+from app.domain.errors import ConflictError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind, JobState
+from app.domain.models.catalogue import BUNDLED
 from app.main import create_app
 from tests.people.conftest import House
 
@@ -113,6 +120,56 @@ def test_one_of_several_parts_is_chosen(open_client: TestClient, ctx: Context) -
     assert open_client.post("/datasets/1/part", data={"number": "1"}).status_code == 303
     assert (the_dataset(ctx).origin["split"], the_dataset(ctx).origin["commit"]) == ("test", "c" * 40)
     assert open_client.post("/datasets/1/part", data={"number": "1"}).status_code == 409
+
+
+def test_before_its_file_is_here_it_is_neither_trained_on_nor_read_again(open_client: TestClient, ctx: Context) -> None:
+    open_client.post("/datasets/hub", data={"repo_id": "alice/talks"})
+    found(ctx, 1)
+    for config in ({"base_model": BUNDLED}, {"base_model": BUNDLED, "validation_dataset": 1}):
+        refused = open_client.post("/api/jobs", json={"dataset_id": 1, "name": "x", "config": config})
+        assert (refused.status_code, "choose one of them first" in refused.text) == (422, True)
+    with ctx.db.session(write=True) as session, pytest.raises(ConflictError, match="not here yet"):
+        read_again(session, ctx.bells, 1, "messages", {"messages": "m"}, [])
+    assert open_client.post("/datasets/1/fetch").status_code == 409
+    assert the_dataset(ctx).state == DatasetState.NEEDS_PART
+
+
+@pytest.mark.parametrize("state", [DatasetState.NEEDS_PART, DatasetState.CHECKING])
+def test_of_two_requests_at_once_one_fetches(
+    any_ctx: Context, monkeypatch: pytest.MonkeyPatch, state: DatasetState
+) -> None:
+    ctx, rules = any_ctx, SourceSettings(url_hosts=["example.org"])
+    with ctx.db.session(write=True) as session:
+        settings = ctx.settings.model_copy(update={"sources": rules})
+        origins.from_url(session, ctx.bells, settings, "https://example.org/rows.jsonl")
+    found(ctx, 1)
+    with ctx.db.session(write=True) as session:
+        session.get_one(Dataset, 1).state = state
+    both = threading.Barrier(2)
+
+    def slow(session: Session, number: int) -> Dataset:
+        dataset = get_dataset(session, number)
+        with suppress(threading.BrokenBarrierError):  # SQLite lets the second in when the first is done
+            both.wait(1)
+        return dataset
+
+    monkeypatch.setattr("app.domain.datasets.origins.get_dataset", slow)
+
+    def ask(_: int) -> bool:
+        try:
+            with ctx.db.session(write=True) as session:
+                if state == DatasetState.NEEDS_PART:
+                    origins.choose_part(session, ctx.bells, 1, 0)
+                else:
+                    origins.fetch_again(session, ctx.bells, 1)
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(ask, range(2))) == [False, True]
+    with ctx.db.session() as session:
+        assert len(jobs.list_jobs(session, kinds=(JobKind.INTAKE,))) == 2
 
 
 def test_a_fetch_that_was_cancelled_is_begun_again(open_client: TestClient, ctx: Context) -> None:

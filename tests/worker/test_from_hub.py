@@ -172,6 +172,22 @@ def test_the_hubs_own_copy_stands_in_for_files_that_can_not_be_read(hub_ctx: Con
     assert "no file that can be read" in run(hub_ctx, ask(hub_ctx, "alice/zip")).error
 
 
+def test_of_the_hubs_own_copy_one_part_is_chosen_and_comes_alone(hub_ctx: Context, fake_hub: FakeHub) -> None:
+    fake_hub.add("alice/old", {"data.zip": b"PK"})
+    names = ("default/train", "en/train", "en/test")
+    copy = {f"{name}/0000.parquet": parquet([row(number)]) for number, name in enumerate(names)}
+    fake_hub.add("alice/old", copy, branch="refs/convert/parquet")
+    for name, question in (("en / train", "Q1?"), ("default / train", "Q0?")):
+        number = ask(hub_ctx, "alice/old")
+        found = [f"{part['config']} / {part['split']}" for part in run(hub_ctx, number).stats["choices"]]
+        with hub_ctx.db.session(write=True) as session:
+            origins.choose_part(session, hub_ctx.bells, number, found.index(name))
+        dataset = run(hub_ctx, number)
+        assert (dataset.error, questions(hub_ctx, dataset)) == ("", [question])
+    named = run(hub_ctx, ask(hub_ctx, "alice/old", revision="refs/convert/parquet", config="en", split="test"))
+    assert questions(hub_ctx, named) == ["Q2?"]
+
+
 @pytest.mark.parametrize(
     "stored, repo_id, flags, message, advice",
     [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +23,11 @@ from app.domain.datasets.models import Dataset, DatasetState
 from app.domain.errors import InvalidError
 from app.domain.jobs import service as jobs
 from app.domain.jobs.states import JobKind
+from worker.child import Child, JobError
+from worker.intake import web
 from worker.runner import Runner
+from worker.trainer.protocol import Control, Emitter
+from worker.trainer.specs import UrlFetch
 
 pytestmark = pytest.mark.slow
 ROW = {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]}
@@ -99,6 +106,24 @@ def test_a_file_comes_and_is_read(ctx: Context, server: str) -> None:
     assert ctx.storage.path(dataset.source_key).read_bytes() == DATA
 
 
+def test_a_fetch_that_ended_before_it_was_told_is_told_by_the_next(ctx: Context, server: str) -> None:
+    here = host(ctx)
+    with here.db.session(write=True) as session:
+        made = origins.from_url(session, here.bells, here.settings, f"{server}/nothing")  # nothing needs to come twice
+        number, place = made.id or 0, here.storage.make_parent(made.source_key)
+    data = b"question,answer\nQ0?,A\nQ1?,B\n"
+    place.write_bytes(data)
+    beside = place.with_name(place.name + ".part")
+    beside.mkdir()
+    (beside / "told.json").write_text('{"filename": "rows.csv", "commit": "c"}')
+    assert Runner(here, "w", "light").run_waiting() == 1
+    with here.db.session() as session:
+        dataset = datasets.get_dataset(session, number)
+    assert (dataset.size, dataset.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (dataset.state, dataset.filename, dataset.origin["commit"]) == (DatasetState.READY, "rows.csv", "c")
+    assert not beside.exists()
+
+
 @pytest.mark.parametrize(
     "path, words",
     [
@@ -121,6 +146,20 @@ def test_it_is_bounded_in_size_and_time(ctx: Context, server: str) -> None:
     assert "more than the server accepts" in fetched(host(ctx, most=100_000), f"{server}/endless").error
     assert "seconds" in fetched(host(ctx, url_seconds=1.5), f"{server}/endless").error
     assert "more than the server accepts" in fetched(host(ctx, most=10), f"{server}/rows.jsonl").error
+
+
+def test_an_answer_of_untold_length_asks_the_disk_on_its_way(
+    ctx: Context, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = Child(tmp_path, Emitter(tmp_path, None), Control(tmp_path), {})
+    room = [10**9] + [10**6] * 9
+    monkeypatch.setattr(web, "_ASK_BYTES", 20_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=room.pop(0)))
+    wish = UrlFetch(url=f"{server}/endless", hosts=("*",), networks=("127.0.0.0/8",), max_bytes=10**8, seconds=30.0)
+    with pytest.raises(JobError, match="the disk has"):
+        web.fetch_url(wish, child, tmp_path / "out")
+    child.events.close()
+    assert (tmp_path / "out").stat().st_size < 10**6
 
 
 def test_networks_are_asked_when_it_is_called(ctx: Context, server: str) -> None:

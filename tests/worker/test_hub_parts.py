@@ -56,6 +56,11 @@ def test_an_odd_card_does_no_harm(configs: Any) -> None:
     assert all(files for _config, _split, files in told(NAMES, configs))
 
 
+def test_what_a_card_names_twice_is_one_part() -> None:
+    twice = [{"config_name": "k", "data_files": each} for each in ("a/*.jsonl", "**/*.jsonl")]
+    assert told(NAMES, twice) == [("k", "train", ["a/b/y.jsonl", "a/x.jsonl", "d+(1).jsonl"])]
+
+
 def test_a_name_that_leads_out_of_its_folder_is_none() -> None:
     names = ["../x.jsonl", "/etc/x.jsonl", "a/../../x.jsonl", "../train/0000.parquet", "a/../0000.parquet"]
     assert parts_of(names, None) == []

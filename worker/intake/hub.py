@@ -37,6 +37,8 @@ class Found:
     commit: str
     sizes: dict[str, int]
     parts: list[Part]
+    #: It is the Hub's own copy, whose parts its folders name.
+    converted: bool = False
 
 
 def find(wish: HubFetch, child: Child) -> Found:
@@ -55,6 +57,8 @@ def find(wish: HubFetch, child: Child) -> Found:
 def _find(api: HfApi, wish: HubFetch) -> Found:
     info = api.dataset_info(wish.repo_id, revision=wish.revision or None, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    if wish.converted or wish.revision == _CONVERTED:
+        return Found(str(info.sha), sizes, converted_parts(sizes), converted=True)
     card: dict[str, Any] = dict(vars(info.card_data)) if info.card_data else {}
     found = Found(str(info.sha), sizes, parts_of(sizes, card))
     if found.parts or wish.revision:
@@ -64,7 +68,7 @@ def _find(api: HfApi, wish: HubFetch) -> Found:
     except RevisionNotFoundError:
         return found
     sizes = {file.rfilename: file.size or 0 for file in copy.siblings or []}
-    return Found(str(copy.sha), sizes, converted_parts(sizes))
+    return Found(str(copy.sha), sizes, converted_parts(sizes), converted=True)
 
 
 def choose(found: Found, wish: HubFetch) -> list[Part]:

@@ -47,7 +47,15 @@ def parts_of(names: Iterable[str], card: Mapping[str, Any] | None) -> list[Part]
     """All of them; none where the repository holds nothing that can be read."""
     usable = sorted(name for name in names if _is_data(name))
     found = list(_by_card(usable, (card or {}).get("configs"))) or list(_by_names("default", usable))
-    return found[:MOST_PARTS]
+    return _merged(found)[:MOST_PARTS]
+
+
+def _merged(parts: list[Part]) -> list[Part]:
+    """A card may name a part twice; by its names it could never be chosen, so all of its files are one."""
+    files: dict[tuple[str, str], list[str]] = {}
+    for part in parts:
+        files.setdefault((part.config, part.split), []).extend(part.files)
+    return [Part(config, split, tuple(sorted(set(each)))) for (config, split), each in files.items()]
 
 
 def converted_parts(names: Iterable[str]) -> list[Part]:

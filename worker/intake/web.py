@@ -18,6 +18,8 @@ _CHUNK = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _TELL_SECONDS = 0.5
+#: After how many bytes the disk is asked again: others write too, and not every answer tells its length.
+_ASK_BYTES = 1 << 26
 _SETTING = "TUNEDECK_SOURCES__ALLOWED_NETWORKS"
 _AGAIN = "Check the address, and whether the file can be had there without signing in."
 _CONTROL = re.compile(r"[\x00-\x1f\x7f/\\]")
@@ -63,13 +65,13 @@ def _one(wish: UrlFetch, url: str, child: Child, out: Path, until: float) -> str
     try:
         with time_limit(client.sock, max(0.0, until - time.monotonic())):
             client.request("GET", target, headers={"User-Agent": "tunedeck", "Accept-Encoding": "identity"})
-            answer = client.getresponse()
-            if answer.status in _REDIRECTS:
-                return urljoin(url, answer.getheader("location", ""))
-            if answer.status != http.client.OK:
-                message = f"{urlsplit(url).hostname} answered {answer.status} {answer.reason}."
-                raise JobError("bad_data", message[:300], _AGAIN)
-            _write(wish, answer, child, out, until)
+            with client.getresponse() as answer:
+                if answer.status in _REDIRECTS:
+                    return urljoin(url, answer.getheader("location", ""))
+                if answer.status != http.client.OK:
+                    message = f"{urlsplit(url).hostname} answered {answer.status} {answer.reason}."
+                    raise JobError("bad_data", message[:300], _AGAIN)
+                _write(wish, answer, child, out, until)
     finally:
         client.close()
     return ""
@@ -78,12 +80,13 @@ def _one(wish: UrlFetch, url: str, child: Child, out: Path, until: float) -> str
 def _write(wish: UrlFetch, answer: http.client.HTTPResponse, child: Child, out: Path, until: float) -> None:
     total = answer.length or 0
     check_size(total, wish.max_bytes, out.parent, 1)
-    size, told = 0, 0.0
+    size, asked, told = 0, 0, 0.0
     with out.open("wb") as file:
         while chunk := answer.read1(_CHUNK):
             size += len(chunk)
-            if size > wish.max_bytes:
-                check_size(size, wish.max_bytes, out.parent, 1)
+            if size > wish.max_bytes or size - asked >= _ASK_BYTES:
+                check_size(size, wish.max_bytes, out.parent, 1, here=size - len(chunk))
+                asked = size
             _check_time(wish, until)
             file.write(chunk)
             child.stop_point()

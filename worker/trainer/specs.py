@@ -74,6 +74,8 @@ class HubFetch(_Spec):
     config: str = ""
     split: str = ""
     revision: str = ""
+    #: The revision is one of the Hub's own copy as Parquet.
+    converted: bool = False
     offline: bool = False
     #: Whether the stored token is given along; it comes over stdin.
     with_token: bool = False

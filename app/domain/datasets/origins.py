@@ -82,24 +82,35 @@ def choose_part(session: Session, bells: Bells, dataset_id: int, number: int) ->
         raise ConflictError("There is nothing to choose about this data set.")
     if not 0 <= number < len(parts):
         raise InvalidError("Choose one of the parts.", field="number")
+    if not _take(session, dataset_id, DatasetState.NEEDS_PART):
+        raise ConflictError("A part of this data set is chosen already.")
     part = {name: parts[number][name] for name in ("config", "split")}
     # The commit at which they were found, so that what comes is what was chosen.
-    dataset.origin = dataset.origin | part | {"commit": dataset.stats.get("commit", "")}
-    dataset.state, dataset.stats = DatasetState.CHECKING, {}
-    session.flush()
+    found = {"commit": dataset.stats.get("commit", ""), "converted": dataset.stats.get("converted", False)}
+    dataset.origin = dataset.origin | part | found
+    dataset.stats = {}
     _enqueue(session, bells, dataset)
 
 
 def fetch_again(session: Session, bells: Bells, dataset_id: int) -> None:
     """Once more what could not be fetched. Raises `ConflictError`."""
     dataset = get_dataset(session, dataset_id)
+    refusal = ConflictError("This data set is here, or on its way already.")
+    # Where a fetch was cancelled, or its worker died, the data set is still being checked.
+    if not dataset.origin or not _take(session, dataset_id, DatasetState.FAILED, DatasetState.CHECKING):
+        raise refusal
     newest = next(iter(jobs.list_jobs(session, kinds=(JobKind.INTAKE,), subject_id=dataset_id, limit=1)), None)
-    ended = newest is None or newest.job_state in FINAL
-    if not dataset.origin or dataset.sha256 or not ended:
-        raise ConflictError("This data set is here, or on its way already.")
-    dataset.state, dataset.error = DatasetState.CHECKING, ""
-    session.flush()
+    if newest is not None and newest.job_state not in FINAL:
+        raise refusal
+    dataset.error = ""
     _enqueue(session, bells, dataset)
+
+
+def _take(session: Session, dataset_id: int, *states: DatasetState) -> bool:
+    """On its way from one of `states`; False: its file is here, or another request was first. Who is second waits."""
+    mine = (col(Dataset.id) == dataset_id, col(Dataset.state).in_(states), col(Dataset.sha256) == "")
+    done = session.execute(sa.update(Dataset).where(*mine).values(state=DatasetState.CHECKING))
+    return bool(done.rowcount)  # type: ignore[attr-defined]  # a CursorResult
 
 
 def store_source(session: Session, dataset_id: int, source: dict[str, Any]) -> None:
@@ -125,5 +136,5 @@ def store_choices(session: Session, dataset_id: int, payload: dict[str, Any]) ->
     """There are several parts: a person chooses."""
     dataset = session.get_one(Dataset, dataset_id)
     dataset.state = DatasetState.NEEDS_PART
-    dataset.stats = {"choices": payload["choices"], "commit": payload["commit"]}
+    dataset.stats = {name: payload[name] for name in ("choices", "commit", "converted") if name in payload}
     session.flush()

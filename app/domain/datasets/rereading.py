@@ -64,6 +64,8 @@ def read_again(
         raise ConflictError("This version was made out of another one's rows. Choose how version 1 is read.")
     if not dataset.source_key:
         raise ConflictError("The uploaded file is gone. Upload it again.")
+    if dataset.origin and not dataset.sha256:
+        raise ConflictError("The file is not here yet. Wait until it has been fetched, or fetch it again.")
     config: dict[str, Any] = {
         "format": kind,
         "mapping": checked_mapping(kind, mapping),

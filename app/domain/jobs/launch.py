@@ -116,6 +116,7 @@ def _usable(session: Session, dataset_id: int, errors: dict[str, str]) -> Datase
         return None
     sentences = {
         DatasetState.CHECKING: "This data set is still being checked. Wait a moment.",
+        DatasetState.NEEDS_PART: "This data set has several parts. Open it and choose one of them first.",
         DatasetState.NEEDS_CHOICE: "Some lines could not be read. Open the data set and decide about them first.",
         DatasetState.FAILED: "This data set could not be read. Choose another.",
         DatasetState.KEPT: "Preferences can't be trained on yet. Choose a data set of conversations or texts.",

@@ -14,6 +14,8 @@ from app.domain.jobs.states import FINAL
 
 #: An upload lies in its place shortly before its row is there.
 _YOUNG_SECONDS = 86_400
+#: How the folder ends in which a file is fetched, beside the file's own place.
+FETCHED_IN = ".part"
 
 
 def remove(ctx: Context) -> None:
@@ -50,4 +52,5 @@ def _unknown_checkpoints(ctx: Context, session: Session, folders: list[Path]) ->
 def _unknown_sources(session: Session, files: list[Path]) -> list[str]:
     old = time.time() - _YOUNG_SECONDS
     keys = {f"datasets/{file.name}" for file in files if file.stat().st_mtime < old}
-    return sorted(keys - datasets.known_sources(session))
+    known = datasets.known_sources(session)  # what is still being fetched lies in a folder beside its place
+    return sorted(key for key in keys if key.removesuffix(FETCHED_IN) not in known)
