@@ -146,7 +146,7 @@ class Compare extends HTMLElement {
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, focus: { prox: 24 }, sync: { key: "compare", scales: ["x", null] } },
       focus: { alpha: 0.25 },
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       hooks: { setCursor: [() => this.legend(plot)] },
     };
   }
