@@ -58,6 +58,40 @@ from app.web.pages import (
 from app.web.parts import Digests
 from app.web.statics import Compress, Static
 
+#: Pages, in the order in which their addresses are tried.
+_ROOMS = (
+    health,
+    metrics,
+    sign_in,
+    account,
+    language,
+    stream,
+    home,
+    dataset_files,
+    uploads,
+    sources,
+    dataset_rows,
+    row_list,
+    versions,
+    datasets,
+    mapping,
+    new_job,
+    job_list,
+    jobs,
+    joblog,
+    curves,
+    compare,
+    sweeps,
+    artifacts,
+    models,
+    workers,
+    notifications,
+    people,
+    trail,
+    settings,
+    storage,
+)
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,38 +124,7 @@ def create_app(settings_: Settings | None = None) -> FastAPI:
     )
     app.state.ctx, app.state.hub, app.state.limits = ctx, Hub(ctx), Limits(ctx.settings.limits)
     app.state.digests = Digests()
-    for room in (
-        health,
-        metrics,
-        sign_in,
-        account,
-        language,
-        stream,
-        home,
-        dataset_files,
-        uploads,
-        sources,
-        dataset_rows,
-        row_list,
-        versions,
-        datasets,
-        mapping,
-        new_job,
-        job_list,
-        jobs,
-        joblog,
-        curves,
-        compare,
-        sweeps,
-        artifacts,
-        models,
-        workers,
-        notifications,
-        people,
-        trail,
-        settings,
-        storage,
-    ):
+    for room in _ROOMS:
         app.include_router(room.router, include_in_schema=False)
     for calls in (api_datasets, api_jobs, api_sweeps, api_queues, api_workers):
         app.include_router(calls.router)

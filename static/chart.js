@@ -1,3 +1,4 @@
+// Over 300 lines: one element with its data, its window on them and its drawing, which all change together.
 // <td-chart data-src="/jobs/1/metrics.json" data-series="loss,eval_loss">: one live line chart (uPlot), drawn at most once a frame.
 //
 // Data: GET data-src -> {"series": {"loss": [[steps], [values]], …}, "seq": n}. Charts with the same address share one request.

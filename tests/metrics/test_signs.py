@@ -62,4 +62,7 @@ def test_few_rows_are_told_from_the_start() -> None:
 @given(st.lists(st.floats(-10, 1e6), max_size=300), st.lists(st.floats(-10, 1e6), max_size=30))
 def test_any_curve_is_read(loss: list[float], validation: list[float]) -> None:
     curves = {name: (list(range(1, len(v) + 1)), v) for name, v in (("loss", loss), ("eval_loss", validation))}
-    signs(curves | {"grad_norm": curves["loss"]}, rows=10, epochs=1.5)
+    found = signs(curves | {"grad_norm": curves["loss"]}, rows=10, epochs=1.5)
+    assert all(math.isfinite(sign.value) for sign in found)
+    assert all(sign.step in {0, *curves["loss"][0], *curves["eval_loss"][0]} for sign in found)
+    assert found == signs(curves | {"grad_norm": curves["loss"]}, rows=10, epochs=1.5)

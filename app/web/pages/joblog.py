@@ -11,14 +11,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from app.core.context import Context
 from app.domain.jobs import joblog, service
 from app.domain.jobs.models import JobEvent
-from app.web.deps import ContextDep, Id, SessionDep
+from app.web.deps import MAX_ID, ContextDep, Id, SessionDep
 from app.web.views.jobs import log_view
 
 router = APIRouter(prefix="/jobs")
 #: Lines in one answer, and lines looked through for it at most.
 _LINES, _LOOKED_AT = 500, 50_000
 _BATCH = 2000
-_LAST = 2**31 - 1
 _LEVELS = {
     "all": frozenset({"debug", "info", "warning", "error"}),
     "warnings": frozenset({"warning", "error"}),
@@ -27,12 +26,12 @@ _LEVELS = {
 
 Level = Literal["all", "warnings", "errors"]
 Sought = Annotated[str, Query(max_length=200)]
-Before = Annotated[int, Query(ge=1, le=_LAST)]
+Before = Annotated[int, Query(ge=1, le=MAX_ID)]
 
 
 @router.get("/{job_id}/log.json")
 def log_json(
-    session: SessionDep, job_id: Id, find: Sought = "", level: Level = "all", before: Before = _LAST
+    session: SessionDep, job_id: Id, find: Sought = "", level: Level = "all", before: Before = MAX_ID
 ) -> JSONResponse:
     """The newest lines before the event `before` that hold `find`; `before` of the next older ones, 0 at the start."""
     service.get_job(session, job_id)
